@@ -1,0 +1,52 @@
+"""ext_pillar `voip`: the checkout's pillar directory, validated and compiled for each minion.
+
+Master configuration::
+
+    ext_pillar:
+      - voip: {checkout: /path/of/the/checkout, state_dir: /path/of/the/state/directory}
+
+A refused pillar raises: Salt then answers every state run with the problems, and no host changes.
+"""
+
+import json
+import logging
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+# (newest mtime of any file, Pillar): 100 ms of parsing that every refresh would repeat.
+_CACHE = {}
+
+
+def ext_pillar(minion_id, pillar, checkout, state_dir):
+    """Return {"voip": ...} for `minion_id`, {} for a host that the topology does not know."""
+    from voip_stack.pillar import compile_for
+
+    model = _model(Path(checkout) / "pillar")
+    if minion_id not in model.minions():
+        log.warning("Minion %s is not in pillar/topology.yaml: it gets no pillar", minion_id)
+        return {}
+    return {"voip": compile_for(model, minion_id, _facts(Path(state_dir)))}
+
+
+def _model(directory):
+    from voip_stack.pillar import load
+    from voip_stack.pillar.load import files
+
+    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files(directory))
+    if _CACHE.get("stamp") != stamp:
+        _CACHE["model"] = load(directory)
+        _CACHE["stamp"] = stamp
+    return _CACHE["model"]
+
+
+def _facts(state_dir):
+    """What the control host found out: provider, package choices, the root CA."""
+    facts = {}
+    recorded = state_dir / "deployment.json"
+    if recorded.exists():
+        facts = json.loads(recorded.read_text())
+    authority = state_dir / "ca.crt"
+    if authority.exists():
+        facts["ca_pem"] = authority.read_text()
+    return facts

@@ -1,0 +1,8 @@
+# Every host gets the base and its firewall, then what its components declare (pillar/topology.yaml).
+base:
+  '*':
+    - base
+    - firewall
+{%- for component in pillar.get('voip', {}).get('self', {}).get('components', []) %}
+    - {{ component }}
+{%- endfor %}

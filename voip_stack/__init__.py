@@ -1,0 +1,1 @@
+"""voip-stack: the control host's side of the platform."""

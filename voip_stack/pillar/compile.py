@@ -1,0 +1,218 @@
+"""Compile the pillar for one minion: derive firewall, listeners, certificates; leave out the rest.
+
+A minion gets what its roles use and no more: another host's certificates, firewall or secrets'
+names never reach it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voip_stack.pillar.schema import Listener, Pillar
+
+# Components whose states need the routing policy and the subscribers.
+ROUTED_ROLES = {"sip", "media", "pbx"}
+SUBSCRIBER_ROLES = {"sip", "pbx"}
+
+
+def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what `host`'s states read as pillar['voip'].
+
+    facts: what the control host found out: provider (str), packages ({component: {...}}) and
+    ca_pem (str, absent until the PKI exists).
+    """
+    components = pillar.components_of(host)
+    roles = set(pillar.hosts[host].roles)
+    provider = facts.get("provider", "lab")
+    compiled: dict[str, Any] = {
+        "site": pillar.site.model_dump(mode="json"),
+        "provider": provider,
+        "self": _self(pillar, host, components),
+        "hosts": _hosts(pillar),
+        "ports": _ports(pillar),
+        "peers": peers(pillar),
+        "endpoints": _endpoints(pillar),
+        "master": {"address": str(pillar.networks["internal"].gateway)}
+        | pillar.master.model_dump(),
+        "firewall": firewall(pillar, host, provider),
+        "versions": {
+            name: floor.model_dump()
+            for name, floor in pillar.versions.items()
+            if name in components
+        },
+        "packages": _packages(pillar, components, facts),
+        "vault": pillar.vault.model_dump(mode="json") | {"url": vault_url(pillar)},
+        "pki": pillar.pki.model_dump(mode="json") | _ca(facts),
+        "certificates": certificates(pillar, host),
+        "secrets": [name for role in pillar.hosts[host].roles for name in
+                    pillar.secrets.get(role, [])],
+    }  # fmt: skip
+    for component in components:
+        compiled[component] = getattr(pillar, component).model_dump(mode="json")
+    if roles & ROUTED_ROLES:
+        compiled["routing"] = pillar.routing.model_dump(mode="json")
+    if roles & SUBSCRIBER_ROLES:
+        compiled["subscribers"] = [item.model_dump(mode="json") for item in pillar.subscribers]
+    if "devstack" in roles:
+        compiled["provisioning"] = _provisioning(pillar)
+    return compiled
+
+
+def vault_url(pillar: Pillar) -> str:
+    """The Vault API's address as clients use it: by name, so that its certificate is verified."""
+    return f"https://{pillar.vault.name}:{pillar.services['openbao']['api'].ports[0]}"
+
+
+def peers(pillar: Pillar) -> dict[str, list[str]]:
+    """Internal addresses by role, and the control host's."""
+    found: dict[str, list[str]] = {role: [] for role in pillar.roles}
+    for host in pillar.hosts.values():
+        for role in host.roles:
+            if host.internal is not None:
+                found[role].append(str(host.internal))
+    found["control"] = [str(pillar.networks["internal"].gateway)]
+    return found
+
+
+def firewall(pillar: Pillar, host: str, provider: str) -> list[dict[str, Any]]:
+    """The rules that let traffic in on `host`: everything else is dropped.
+
+    Each rule: name, interface, network, proto, ports ("5071" or "30000-39999"), sources (list of
+    addresses; empty means any).
+    """
+    rules: list[dict[str, Any]] = []
+    for component in pillar.components_of(host):
+        for name, listener in pillar.services.get(component, {}).items():
+            rules += _rules(pillar, host, f"{component}/{name}", listener)
+    for listener in pillar.management[provider]:  # type: ignore[index]
+        rules += _rules(pillar, host, f"management/{listener.name}", listener)
+    return rules
+
+
+def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
+    """The certificates that `host` holds: names, addresses, owner of the key."""
+    definition = pillar.hosts[host]
+    substitutes = {"proxy_name": pillar.site.proxy_name, "domain": pillar.site.domain}
+    found = {}
+    for component in pillar.components_of(host):
+        wanted = pillar.certificates.get(component)
+        if wanted is None:
+            continue
+        fqdn = f"{host}.{pillar.site.domain}"
+        names = [fqdn, *(name.format(**substitutes) for name in wanted.names)]
+        addresses = [definition.internal, definition.external]
+        found[component] = {
+            "common_name": fqdn,
+            "alt_names": sorted(set(names)),
+            "ip_sans": [str(address) for address in addresses if address is not None],
+            "group": wanted.group,
+            "mode": wanted.mode,
+            "ttl_s": pillar.pki.certificate_ttl_s,
+            "renew_fraction": pillar.pki.renew_fraction,
+        }
+    return found
+
+
+def _self(pillar: Pillar, host: str, components: list[str]) -> dict[str, Any]:
+    definition = pillar.hosts[host]
+    addresses = {
+        network: str(address)
+        for network in ("internal", "external")
+        if (address := getattr(definition, network)) is not None
+    }
+    networks = {name: pillar.networks[name].model_dump(mode="json") for name in addresses}  # type: ignore[index]
+    return {
+        "name": host,
+        "fqdn": f"{host}.{pillar.site.domain}",
+        "roles": definition.roles,
+        "components": components,
+        "os": definition.os,
+        "addresses": addresses,
+        "interfaces": {name: network["interface"] for name, network in networks.items()},
+        "networks": networks,
+    }
+
+
+def _hosts(pillar: Pillar) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, host in pillar.hosts.items():
+        entry: dict[str, Any] = {"roles": host.roles, "fqdn": f"{name}.{pillar.site.domain}"}
+        for network in ("internal", "external"):
+            if (address := getattr(host, network)) is not None:
+                entry[network] = str(address)
+        found[name] = entry
+    return found
+
+
+def _ports(pillar: Pillar) -> dict[str, dict[str, Any]]:
+    return {
+        component: {
+            name: list(item.port) if isinstance(item.port, tuple) else item.port
+            for name, item in listeners.items()
+        }
+        for component, listeners in pillar.services.items()
+    }
+
+
+def _endpoints(pillar: Pillar) -> dict[str, str]:
+    found = {}
+    for name, host in pillar.hosts.items():
+        for component in pillar.components_of(name):
+            if host.internal is not None:
+                found.setdefault(component, str(host.internal))
+    found["openbao"] = str(pillar.vault.address)
+    return found
+
+
+def _rules(pillar: Pillar, host: str, name: str, listener: Listener) -> list[dict[str, Any]]:
+    addresses = peers(pillar)
+    first, last = listener.ports
+    rules = []
+    for network in listener.networks:
+        if getattr(pillar.hosts[host], network) is None:
+            continue
+        sources: list[str] = []
+        if "any" not in listener.sources:
+            sources = sorted({item for role in listener.sources for item in addresses[role]})
+            if not sources:
+                continue  # the role exists on no host: nobody may come in
+        rules += [
+            {
+                "name": name,
+                "network": network,
+                "interface": pillar.networks[network].interface,
+                "proto": proto,
+                "ports": str(first) if first == last else f"{first}-{last}",
+                "sources": sources,
+            }
+            for proto in listener.proto
+        ]
+    return rules
+
+
+def _packages(pillar: Pillar, components: list[str], facts: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for component in components:
+        if component in pillar.packages.components:
+            wanted = pillar.packages.components[component].model_dump(mode="json")
+            found[component] = wanted | facts.get("packages", {}).get(component, {})
+    return found
+
+
+def _ca(facts: dict[str, Any]) -> dict[str, str]:
+    return {"ca_pem": facts["ca_pem"]} if facts.get("ca_pem") else {}
+
+
+def _provisioning(pillar: Pillar) -> dict[str, Any]:
+    """What the Vault's provisioning needs of each host: its address, names and secrets."""
+    found = {}
+    for name in pillar.minions():
+        host = pillar.hosts[name]
+        own = certificates(pillar, name)
+        found[name] = {
+            "address": str(host.internal),
+            "roles": host.roles,
+            "secrets": [item for role in host.roles for item in pillar.secrets.get(role, [])],
+            "names": sorted({item for entry in own.values() for item in entry["alt_names"]}),
+        }
+    return found

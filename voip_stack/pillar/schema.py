@@ -1,0 +1,264 @@
+"""The pillar's schema: topology, services, versions, vault, policies, packages, subscribers.
+
+Each model mirrors one part of a file in pillar/. Unknown keys are refused: a misspelt key would
+otherwise be a setting that silently does nothing.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from voip_stack.pillar import components as component_models
+
+HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]
+DomainName = Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Network = Literal["internal", "external"]
+Provider = Literal["lab", "lima", "hosts"]
+Source = Literal["debian", "local", "vendor", "backport", "source"]
+
+
+class PillarValueError(ValueError):
+    """A problem found by comparing several values; `location` is the key path of the culprit."""
+
+    def __init__(self, location: tuple, message: str):
+        self.location = location
+        super().__init__(message)
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Site(Model):
+    name: HostName
+    domain: DomainName
+    proxy_name: DomainName
+
+
+class NetworkDefinition(Model):
+    cidr: IPv4Network
+    gateway: IPv4Address
+    interface: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,14}$")]
+
+
+class Host(Model):
+    roles: Annotated[list[str], Field(min_length=1)]
+    os: Literal["bookworm", "trixie"]
+    internal: IPv4Address | None = None
+    external: IPv4Address | None = None
+    vcpus: Annotated[int, Field(ge=1, le=64)]
+    memory_mib: Annotated[int, Field(ge=256, le=1_048_576)]
+    disk_gib: Annotated[int, Field(ge=4, le=65_536)]
+    ssh: str | None = None  # `hosts` provider: [user@]address[:port], default the internal address
+
+    @property
+    def is_minion(self) -> bool:
+        """A host without the internal network is the lab's outside: no Salt minion."""
+        return self.internal is not None
+
+
+class Listener(Model):
+    name: str | None = None
+    port: Port | tuple[Port, Port]
+    proto: Annotated[list[Literal["udp", "tcp"]], Field(min_length=1)]
+    networks: Annotated[list[Network], Field(min_length=1)]
+    sources: Annotated[list[str], Field(min_length=1, alias="from")]
+    note: str = ""
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        return self.port if isinstance(self.port, tuple) else (self.port, self.port)
+
+
+class MasterPorts(Model):
+    publish: Port
+    request: Port
+
+
+class VersionFloor(Model):
+    minimum: str
+    safe: str
+    why: str
+
+
+class Vault(Model):
+    external: bool
+    address: IPv4Address
+    name: DomainName
+    kv_mount: str
+    pki_root_mount: str
+    pki_mount: str
+    approle_mount: str
+    wrap_ttl_s: Annotated[int, Field(ge=10, le=3600)]
+    secret_id_ttl_s: Annotated[int, Field(ge=60)]
+    token_ttl_s: Annotated[int, Field(ge=30)]
+
+
+class Pki(Model):
+    key_type: Literal["ec-p256"]
+    root_ttl_s: Annotated[int, Field(ge=3600)]
+    intermediate_ttl_s: Annotated[int, Field(ge=3600)]
+    certificate_ttl_s: Annotated[int, Field(ge=60)]
+    renew_fraction: Annotated[float, Field(gt=0, lt=1)]
+
+
+class CertificateDefinition(Model):
+    names: list[str] = []
+    group: str
+    mode: str = "0640"
+
+
+class RegisterExpires(Model):
+    min: Annotated[int, Field(ge=10)]
+    default: Annotated[int, Field(ge=10)]
+    max: Annotated[int, Field(ge=10)]
+
+
+class Pike(Model):
+    requests: Annotated[int, Field(ge=1)]
+    seconds: Annotated[int, Field(ge=1)]
+    ban_s: Annotated[int, Field(ge=1)]
+
+
+class Routing(Model):
+    cleartext_trunks: list[IPv4Address]
+    max_forwards: Annotated[int, Field(ge=1, le=255)]
+    max_message_bytes: Annotated[int, Field(ge=1024, le=65_535)]
+    register_expires_s: RegisterExpires
+    max_contacts: Annotated[int, Field(ge=1, le=100)]
+    codecs: Annotated[list[Literal["PCMA", "PCMU", "G722", "opus"]], Field(min_length=1)]
+    echo_extension: Annotated[str, Field(pattern=r"^\*[0-9]{2,4}$")]
+    ring_timeout_s: Annotated[int, Field(ge=5, le=300)]
+    srtp_suites: Annotated[
+        list[Literal["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"]],
+        Field(min_length=1),
+    ]
+    pike: Pike
+
+
+class ComponentPackages(Model):
+    sources: Annotated[list[Source], Field(min_length=1)]
+
+
+class Packages(Model):
+    local_dir: str | None = None
+    components: dict[str, ComponentPackages]
+    recipes: dict[str, Any] = {}
+
+
+class Subscriber(Model):
+    number: Annotated[str, Field(pattern=r"^[1-9][0-9]{2,14}$")]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+
+    @field_validator("number", mode="before")
+    @classmethod
+    def _quoted(cls, value: Any) -> Any:
+        if isinstance(value, int):
+            raise ValueError("a quoted number expected: YAML drops leading zeros")  # noqa: TRY004
+        return value
+
+
+class Pillar(Model):
+    site: Site
+    networks: dict[Network, NetworkDefinition]
+    roles: dict[HostName, list[str]]
+    hosts: dict[HostName, Host]
+    services: dict[str, dict[str, Listener]]
+    management: dict[Provider, list[Listener]]
+    master: MasterPorts
+    versions: dict[str, VersionFloor]
+    vault: Vault
+    pki: Pki
+    secrets: dict[str, list[str]]
+    routing: Routing
+    packages: Packages
+    certificates: dict[str, CertificateDefinition]
+    subscribers: list[Subscriber]
+    providers: component_models.Providers = component_models.Providers()
+    kamailio: component_models.Kamailio
+    asterisk: component_models.Asterisk
+    rtpengine: component_models.Rtpengine
+    openbao: component_models.Openbao
+    postgresql: component_models.Postgresql
+    redis: component_models.Redis
+    pgbouncer: component_models.Pgbouncer
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Pillar:
+        for name, host in self.hosts.items():
+            _check_host(self, name, host)
+        _check_unique_addresses(self)
+        _check_services(self)
+        _check_subscribers(self)
+        return self
+
+    def minions(self) -> list[str]:
+        """Names of the hosts that have a Salt minion."""
+        return [name for name, host in self.hosts.items() if host.is_minion]
+
+    def components_of(self, host: str) -> list[str]:
+        """What a host runs, in the order in which it converges."""
+        return [item for role in self.hosts[host].roles for item in self.roles[role]]
+
+
+def _check_host(pillar: Pillar, name: str, host: Host) -> None:
+    for index, role in enumerate(host.roles):
+        if role not in pillar.roles:
+            known = ", ".join(pillar.roles)
+            raise PillarValueError(("hosts", name, "roles", index), f"a role expected: {known}")
+    if host.internal is None and host.external is None:
+        raise PillarValueError(("hosts", name), "an internal or external address expected")
+    if "pbx" in host.roles and host.external is not None:
+        raise PillarValueError(
+            ("hosts", name, "external"), "a PBX has no external address (design: never reachable)"
+        )
+    for network in ("internal", "external"):
+        address = getattr(host, network)
+        definition = pillar.networks[network]
+        if address is not None and address not in definition.cidr:
+            raise PillarValueError(
+                ("hosts", name, network), f"an address inside {definition.cidr} expected"
+            )
+        if address is not None and address == definition.gateway:
+            raise PillarValueError(("hosts", name, network), "this is the network's gateway")
+
+
+def _check_unique_addresses(pillar: Pillar) -> None:
+    seen: dict[IPv4Address, str] = {}
+    for name, host in pillar.hosts.items():
+        for network in ("internal", "external"):
+            address = getattr(host, network)
+            if address is None:
+                continue
+            if address in seen:
+                raise PillarValueError(
+                    ("hosts", name, network), f"{address} belongs to {seen[address]} already"
+                )
+            seen[address] = name
+
+
+def _check_services(pillar: Pillar) -> None:
+    known = {"any", "control", *pillar.roles}
+    for component, listeners in pillar.services.items():
+        for name, listener in listeners.items():
+            where = ("services", component, name)
+            if unknown := [item for item in listener.sources if item not in known]:
+                raise PillarValueError(
+                    (*where, "from"), f"roles, control or any expected, not {unknown[0]}"
+                )
+            if listener.ports[0] > listener.ports[1]:
+                raise PillarValueError((*where, "port"), "[first, last] expected, first <= last")
+
+
+def _check_subscribers(pillar: Pillar) -> None:
+    seen: dict[str, int] = {}
+    for index, subscriber in enumerate(pillar.subscribers):
+        if subscriber.number in seen:
+            raise PillarValueError(
+                ("subscribers", index, "number"), f"number {subscriber.number} is given twice"
+            )
+        seen[subscriber.number] = index
