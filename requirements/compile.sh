@@ -1,0 +1,10 @@
+#!/bin/sh
+# Compile the lock files from the .in files. Needs uv. The minion's versions follow the host's.
+set -eu
+cd "$(dirname "$0")"
+lock() {
+    uv pip compile --quiet --universal --no-annotate --no-header --no-emit-index-url \
+        --generate-hashes --python-version 3.11 "$@"
+}
+case "${1:-all}" in host|all) lock host.in -o host.lock ;; esac
+case "${1:-all}" in minion|all) lock -c host.lock minion.in -o minion.lock ;; esac
