@@ -1,6 +1,13 @@
 """Rules for every test of the project."""
 
+import sys
+
 import pytest
+import salt
+
+# Salt 3008's NaclImporter has no find_spec, which pytest's importlib mode calls on every finder.
+assert salt
+sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,0 +1,242 @@
+"""The text of a host's nftables rules, from listeners that pillar declares.
+
+Pure functions: no I/O, no Salt names. Reference: nft(8), Debian 12 (1.0.6) and 13 (1.1.3).
+"""
+
+import ipaddress
+import re
+
+from salt.exceptions import SaltInvocationError
+
+FAMILY = "inet"
+TABLE = "voip"
+
+# ICMP errors that belong to a flow are `related`; what is left is what starts a flow of its own.
+ICMP_RATE = "20/second burst 40 packets"
+LOG_RATE = "10/minute burst 20 packets"
+
+
+def port_range(value):
+    """Return (low, high) of a port declaration.
+
+    value: 5071, "5071", "30000-39999" or [30000, 39999]. Both ends inclusive, 1-65535.
+    Raises SaltInvocationError for anything else.
+    """
+    try:
+        if isinstance(value, str):
+            value = [int(part) for part in value.split("-")]
+        if isinstance(value, int):
+            value = [value]
+        low, high = int(value[0]), int(value[-1])
+        well_formed = len(value) in (1, 2) and 0 < low <= high < 65536
+    except (TypeError, ValueError, IndexError, KeyError):
+        well_formed = False
+    if not well_formed:
+        raise SaltInvocationError(f"not a port or a port range: {value!r}")
+    return low, high
+
+
+def by_family(addresses):
+    """Split addresses and networks into {"ip": [...], "ip6": [...]}, sorted, without duplicates.
+
+    Raises SaltInvocationError for text that is no address.
+    """
+    found = {"ip": set(), "ip6": set()}
+    for address in addresses:
+        try:
+            network = ipaddress.ip_network(str(address))
+        except ValueError as err:
+            raise SaltInvocationError(f"not an IP address or network: {address!r}") from err
+        found["ip" if network.version == 4 else "ip6"].add(network)
+    return {
+        family: [str(n).removesuffix(f"/{n.max_prefixlen}") for n in sorted(networks)]
+        for family, networks in found.items()
+    }
+
+
+def _set(values):
+    return values[0] if len(values) == 1 else "{ " + ", ".join(values) + " }"
+
+
+def _ports(value):
+    low, high = port_range(value)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _comment(text):
+    return f'comment "{text}"'
+
+
+def _quoted_safe(text):
+    if any(c in '"\\\n' for c in text) or not text:
+        raise SaltInvocationError(f"not usable in a rule: {text!r}")
+    return text
+
+
+def listener_rules(rule, own_addresses):
+    """Return the accept rules of one declared listener, one per address family.
+
+    rule: {name, interface, proto, ports, sources}; no sources means every address of that side.
+    own_addresses: the host's addresses on that interface; only packets to these are accepted, so
+        that an address of one network is not reachable through the interface of another.
+    """
+    proto = rule["proto"]
+    if proto not in ("tcp", "udp"):
+        raise SaltInvocationError(f"{rule['name']}: not a protocol: {proto!r}")
+    own = by_family(own_addresses)
+    sources = by_family(rule.get("sources") or [])
+    restricted = any(sources.values())
+    lines = []
+    for family in ("ip", "ip6"):
+        if not own[family] or (restricted and not sources[family]):
+            continue
+        source = f"{family} saddr {_set(sources[family])} " if restricted else ""
+        lines.append(
+            f'iifname "{_quoted_safe(rule["interface"])}" {source}'
+            f"{family} daddr {_set(own[family])} "
+            f"{proto} dport {_ports(rule['ports'])} accept {_comment(_quoted_safe(rule['name']))}"
+        )
+    if not lines:
+        raise SaltInvocationError(
+            f"{rule['name']}: no address of the host on {rule['interface']} fits its sources"
+        )
+    return lines
+
+
+def spoof_rules(networks):
+    """Return the rules that drop, on each interface, sources that belong to another one.
+
+    networks: {interface: cidr}. A peer that is trusted by its address (the PBX, a proxy) must not
+    be played from outside.
+    """
+    return [
+        f'iifname "{_quoted_safe(interface)}" {family} saddr {cidr} '
+        f"counter drop {_comment('spoofed source')}"
+        for interface in sorted(networks)
+        for other in sorted(networks)
+        if other != interface
+        for family, cidrs in by_family([networks[other]]).items()
+        for cidr in cidrs
+    ]
+
+
+def master_rules(masters, ports):
+    """Return the rules that keep connections to the Salt master alive when rules are first loaded.
+
+    Before the first load nothing tracks connections, so the master's next packet on an old
+    connection looks new. Segments with ACK and without SYN cannot open a connection.
+    """
+    return [
+        f"{family} saddr {_set(addresses)} tcp sport {_set([str(p) for p in sorted(ports)])} "
+        f"tcp flags & (syn | ack) == ack accept {_comment('salt: opened before the rules')}"
+        for family, addresses in by_family(masters).items()
+        if addresses and ports
+    ]
+
+
+def egress_rules(egress):
+    """Return the accept rules of what the host may open connections to.
+
+    egress: [{name, proto, ports, destinations}]; no destinations means any address.
+    """
+    lines = []
+    for rule in egress:
+        destinations = by_family(rule.get("destinations") or [])
+        match = f"{rule['proto']} dport {_ports(rule['ports'])}"
+        comment = _comment(_quoted_safe(rule["name"]))
+        if not any(destinations.values()):
+            lines.append(f"{match} accept {comment}")
+            continue
+        lines += [
+            f"{family} daddr {_set(addresses)} {match} accept {comment}"
+            for family, addresses in destinations.items()
+            if addresses
+        ]
+    return lines
+
+
+def _chain(name, hook, policy, lines):
+    body = "".join(f"\t\t{line}\n" for line in lines)
+    head = f"\t\ttype filter hook {hook} priority filter; policy {policy};\n"
+    return f"\tchain {name} {{\n{head}{body}\t}}\n"
+
+
+def _log(direction):
+    return f'limit rate {LOG_RATE} log prefix "voip-firewall {direction}: " level info'
+
+
+def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None):
+    """Return the file that replaces table `inet voip`, and only that table, in one transaction.
+
+    rules: see `listener_rules`. addresses: {interface: [own addresses]}. networks: see
+    `spoof_rules`. masters, master_ports: see `master_rules`. egress: see `egress_rules`; None
+    leaves outgoing traffic open, a list (even an empty one) closes it but for what it names.
+    """
+    icmp = [
+        "meta nfproto ipv4 icmp type echo-request limit rate " + ICMP_RATE + " accept",
+        "meta nfproto ipv6 icmpv6 type echo-request limit rate " + ICMP_RATE + " accept",
+        # RFC 4861, section 6.1: neighbour discovery comes from the link, its hop limit untouched.
+        "ip6 hoplimit 255 icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert }"
+        " accept",
+        "ip6 saddr fe80::/10 icmpv6 type { mld-listener-query, mld2-listener-report } accept",
+    ]
+    unknown = sorted({r["interface"] for r in rules} - set(addresses))
+    if unknown:
+        raise SaltInvocationError(f"rules name interfaces the host has not: {', '.join(unknown)}")
+    incoming = [
+        'iifname "lo" accept',
+        *spoof_rules(networks),
+        "ct state established,related accept",
+        *master_rules(masters, master_ports),
+        "ct state invalid counter drop",
+        *icmp,
+    ]
+    for rule in rules:
+        incoming += listener_rules(rule, addresses[rule["interface"]])
+    incoming += [_log("input"), f"counter {_comment('dropped')}"]
+
+    chains = [
+        _chain("input", "input", "drop", incoming),
+        _chain("forward", "forward", "drop", [_log("forward"), f"counter {_comment('dropped')}"]),
+    ]
+    if egress is not None:
+        outgoing = [
+            'oifname "lo" accept',
+            "ct state established,related accept",
+            "meta l4proto { icmp, ipv6-icmp } accept",
+            *egress_rules(egress),
+            _log("output"),
+            f"counter reject with icmpx admin-prohibited {_comment('refused')}",
+        ]
+        chains.append(_chain("output", "output", "drop", outgoing))
+    return (
+        "# Written by Salt (voip_firewall.managed) from pillar/services.yaml: edits are undone.\n"
+        f"table {FAMILY} {TABLE}\n"
+        f"delete table {FAMILY} {TABLE}\n"
+        f"table {FAMILY} {TABLE} {{\n" + "\n".join(chains) + "}\n"
+    )
+
+
+def line_changes(old, new):
+    """Return {"added": [...], "removed": [...]} of two rule listings, without empty keys."""
+    before = [line.strip() for line in old.splitlines() if line.strip()]
+    after = [line.strip() for line in new.splitlines() if line.strip()]
+    changes = {
+        "added": [line for line in after if line not in before],
+        "removed": [line for line in before if line not in after],
+    }
+    if old != new and not any(changes.values()):
+        changes["added"] = ["(same rules, another order)"]
+    return {key: lines for key, lines in changes.items() if lines}
+
+
+def counters(listing):
+    """Return {chain: packets its counters dropped or refused} of what `nft list table` prints."""
+    found = {}
+    chain = None
+    for line in listing.splitlines():
+        if match := re.match(r"\s*chain (\S+) \{", line):
+            chain = match[1]
+        elif chain and (match := re.search(r"counter packets (\d+) ", line)):
+            found[chain] = found.get(chain, 0) + int(match[1])
+    return found

@@ -1,0 +1,22 @@
+{%- set voip = pillar['voip'] %}
+{%- set self = voip.self %}
+include:
+  - firewall.installed
+
+Load the declared firewall rules:
+  voip_firewall.managed:
+    - name: /etc/nftables.d/voip.nft
+    - rules: {{ voip.firewall | tojson }}
+    - addresses:
+      {%- for network, address in self.addresses.items() %}
+        {{ self.interfaces[network] }}: [{{ address }}]
+      {%- endfor %}
+    - networks:
+      {%- for network, definition in self.networks.items() %}
+        {{ definition.interface }}: {{ definition.cidr }}
+      {%- endfor %}
+    - masters: [{{ voip.master.address }}]
+    - master_ports: [{{ voip.master.publish }}, {{ voip.master.request }}]
+    - egress: {{ voip.get('egress') | tojson }}
+    - require:
+      - pkg: Install nftables

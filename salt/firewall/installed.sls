@@ -1,0 +1,3 @@
+Install nftables:
+  pkg.installed:
+    - name: nftables
