@@ -1,0 +1,280 @@
+"""This machine's secrets in the Vault: enrol, read, write. Secrets stay inside the minion process.
+
+A VM's identity is one AppRole, in /etc/voip-stack/vault/approle.json (0600): role_id, secret_id and
+when the secret_id ends. Functions that return a secret refuse to run as a job of their own, because a
+job's return travels over the event bus and is kept in the master's job cache.
+
+saltext-vault is not used for this: it reads its identity from the minion's configuration when the
+minion starts, while ours arrives during a run, and its wrapping checks stop at the master.
+"""
+
+import json
+import os
+import secrets
+import time
+
+import voip_files
+from voip_errors import Denied, NotFound, WrapSpent
+
+__virtualname__ = "voip_vault"
+
+DIRECTORY = "/etc/voip-stack/vault"
+CA_FILE = "/etc/voip-stack/tls/ca.crt"
+# Until OpenBao has a certificate of its own PKI, its own machine trusts the self-signed one.
+BOOTSTRAP_CA_FILE = "/etc/voip-stack/tls/openbao-bootstrap.crt"
+# A secret_id with less than this part of its life left counts as not enrolled: it is renewed early.
+RENEW_FRACTION = 0.33
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def read(path, **kwargs):
+    """Return the newest version of a KV secret, a dict.
+
+    path: below the KV mount, such as "hosts/sip-1/postgresql".
+    Policy: `read` on <kv_mount>/data/<path>.
+    Raises NotFound, Denied, Sealed, Unavailable.
+    """
+    _refuse_as_job("read", kwargs)
+    return session().read(f"{_settings()['kv_mount']}/data/{path}")["data"]
+
+
+def secret(name, key="password", **kwargs):
+    """Return one value of this host's own secret `name`, such as secret("postgresql").
+
+    Policy: `read` on <kv_mount>/data/hosts/<host>/<name>.
+    """
+    _refuse_as_job("secret", kwargs)
+    return read(f"hosts/{__opts__['id']}/{name}")[key]
+
+
+def keys(path):
+    """Return the names below a KV path, an empty list where nothing is.
+
+    Policy: `list` on <kv_mount>/metadata/<path>.
+    """
+    return session().keys(f"{_settings()['kv_mount']}/metadata/{path}")
+
+
+def write(path, data):
+    """Write a new version of a KV secret. Returns True.
+
+    data: dict, the whole secret. Only for use by states: arguments of a job are logged.
+    Policy: `create` and `update` on <kv_mount>/data/<path>.
+    """
+    session().write(f"{_settings()['kv_mount']}/data/{path}", {"data": data})
+    return True
+
+
+def missing(path, names):
+    """Return which of `names` the KV secret at `path` does not have, sorted. Values are not returned.
+
+    Policy: `read` on <kv_mount>/data/<path>.
+    """
+    try:
+        current = read(path)
+    except NotFound:
+        current = {}
+    return sorted(name for name in names if not current.get(name))
+
+
+def ensure(path, names, bits=192, fixed=None):
+    """Make the values that the KV secret at `path` lacks. Returns the names made, sorted.
+
+    names: list, each gets a random URL-safe value of `bits` bits. fixed: dict of values that are
+    not secret, such as a username; written as given. What exists is kept.
+    Policy: `create`, `read` and `update` on <kv_mount>/data/<path>.
+    """
+    try:
+        answer = session().read(f"{_settings()['kv_mount']}/data/{path}")
+        current, version = answer["data"], answer["metadata"]["version"]
+    except NotFound:
+        current, version = {}, 0
+    made = sorted(name for name in names if not current.get(name))
+    stale = {key: value for key, value in (fixed or {}).items() if current.get(key) != value}
+    if not made and not stale:
+        return []
+    wanted = current | stale | {name: secrets.token_urlsafe(bits // 8) for name in made}
+    # Check-and-set: of two who make the same secret at once, one loses instead of both half-winning.
+    session().write(
+        f"{_settings()['kv_mount']}/data/{path}", {"data": wanted, "options": {"cas": version}}
+    )
+    return sorted([*made, *stale])
+
+
+def sign(csr_pem, common_name, alt_names, ip_sans, ttl_s):
+    """Have the intermediate CA sign a CSR; returns {"certificate", "chain": [pem, ...]}.
+
+    Policy: `update` on <pki_mount>/sign/<host>.
+    """
+    data = session().write(
+        f"{_settings()['pki_mount']}/sign/{__opts__['id']}",
+        {
+            "csr": csr_pem,
+            "common_name": common_name,
+            "alt_names": ",".join(alt_names),
+            "ip_sans": ",".join(ip_sans),
+            "ttl": f"{ttl_s}s",
+        },
+    )["data"]
+    return {"certificate": data["certificate"], "chain": data.get("ca_chain") or []}
+
+
+def is_enrolled(name=None):
+    """Tell whether this machine can log in with its AppRole, and for long enough.
+
+    Raises Unavailable or Sealed when the Vault cannot say.
+    """
+    identity = _identity(name or "approle")
+    if not identity or _ends_soon(identity):
+        return False
+    try:
+        connect().login(_settings()["approle_mount"], identity["role_id"], identity["secret_id"])
+    except Denied:
+        return False
+    return True
+
+
+def issue(name):
+    """Issue a response-wrapped secret_id for the AppRole `name`; run on the provisioning machine.
+
+    Returns {"role_id", "wrap_token", "ttl_s"}: what travels is worth nothing once used, works from
+    the AppRole's addresses only, and dies after ttl_s. Earlier secret_ids of the role are destroyed.
+    Policy: `provision` (see voip_vault_plan).
+    """
+    settings = _settings()
+    role = f"auth/{settings['approle_mount']}/role/{name}"
+    vault = session("provision")
+    for accessor in vault.keys(f"{role}/secret-id"):
+        vault.write(f"{role}/secret-id-accessor/destroy", {"secret_id_accessor": accessor})
+    wrapped = vault.write(f"{role}/secret-id", {}, wrap_ttl_s=settings["wrap_ttl_s"])["wrap_info"]
+    return {
+        "role_id": vault.read(f"{role}/role-id")["role_id"],
+        "wrap_token": wrapped["token"],
+        "ttl_s": wrapped["ttl"],
+    }
+
+
+def enrol(role_id, wrap_token, ca_pem=None):
+    """Unwrap this machine's secret_id, log in with it, and keep it. Returns True.
+
+    ca_pem: the root CA, stored first where the machine does not have it yet.
+    Raises WrapSpent when somebody else unwrapped it, it expired, or it wraps something else: then
+    issue another, and ask why.
+    """
+    settings = _settings()
+    if ca_pem and not os.path.exists(CA_FILE):
+        __salt__["voip_pki.trust"](ca_pem)
+    identity = unwrap(connect(), wrap_token, settings["approle_mount"], __opts__["id"], role_id)
+    connect().login(settings["approle_mount"], identity["role_id"], identity["secret_id"])
+    _store("approle", identity)
+    return True
+
+
+def unwrap(vault, wrap_token, mount, name, role_id):
+    """Return the identity that `wrap_token` wraps, after checking where it was made.
+
+    The creation path proves that the Vault made it for this AppRole's secret_id: anyone could wrap
+    a secret_id of another role in a token of their own.
+    """
+    import hvac.exceptions
+
+    expected = f"auth/{mount}/role/{name}/secret-id"
+    try:
+        made_by = vault.write("sys/wrapping/lookup", {"token": wrap_token})["data"]
+        if made_by["creation_path"] != expected:
+            raise WrapSpent(f"the wrapping token was not made by {expected}: not used")
+        data = vault.with_token(wrap_token).write("sys/wrapping/unwrap", {})["data"]
+    except (hvac.exceptions.InvalidRequest, Denied, NotFound) as err:
+        raise WrapSpent(
+            "the wrapping token is spent or expired: if nobody here used it, somebody else did"
+        ) from err
+    ttl_s = data.get("secret_id_ttl") or 0
+    now = int(time.time())
+    return {
+        "role_id": role_id,
+        "secret_id": data["secret_id"],
+        "issued": now,
+        "expires": now + ttl_s if ttl_s else None,
+    }
+
+
+def status():
+    """Return {"initialized", "sealed", "version", "url"}. Needs no policy."""
+    vault = connect()
+    answer = vault.call("get", "sys/seal-status")
+    return {key: answer[key] for key in ("initialized", "sealed", "version")} | {"url": vault.url}
+
+
+def connect():
+    """Return a session that is not logged in."""
+    import voip_vault_client
+
+    settings = _settings()
+    ca_file = BOOTSTRAP_CA_FILE if os.path.exists(BOOTSTRAP_CA_FILE) else CA_FILE
+    return voip_vault_client.Session(
+        settings["address"], __pillar__["voip"]["ports"]["openbao"]["api"], settings["name"], ca_file
+    )
+
+
+def session(name="approle"):
+    """Return this process's session, logged in as `name`: approle (the host) or provision.
+
+    Raises Denied when this machine is not enrolled.
+    """
+    key = f"voip_vault.session.{name}"
+    if key not in __context__:
+        identity = _identity(name)
+        if not identity:
+            raise Denied(
+                f"this machine has no identity in the Vault ({_path(name)} is missing): enrol it, "
+                "`./voip up` does"
+            )
+        __context__[key] = connect().login(
+            _settings()["approle_mount"], identity["role_id"], identity["secret_id"]
+        )
+    return __context__[key]
+
+
+def store_identity(name, identity):
+    """Keep an identity (dict with role_id, secret_id) under `name`, 0600."""
+    __context__.pop(f"voip_vault.session.{name}", None)
+    _store(name, identity)
+
+
+def _store(name, identity):
+    voip_files.write(_path(name), json.dumps(identity), mode=0o600, directory_mode=0o700)
+    __context__.pop(f"voip_vault.session.{name}", None)
+
+
+def _identity(name):
+    try:
+        with open(_path(name), encoding="utf-8") as handle:
+            return json.load(handle)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _ends_soon(identity):
+    if not identity.get("expires"):
+        return False
+    life = identity["expires"] - identity["issued"]
+    return identity["expires"] - time.time() < life * RENEW_FRACTION
+
+
+def _path(name):
+    return f"{DIRECTORY}/{name}.json"
+
+
+def _settings():
+    return __pillar__["voip"]["vault"]
+
+
+def _refuse_as_job(function, kwargs):
+    if kwargs.get("__pub_fun") == f"{__virtualname__}.{function}":
+        raise Denied(
+            f"{__virtualname__}.{function} returns a secret: a job's return is kept by the master. "
+            "Call it from a state"
+        )

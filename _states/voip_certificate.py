@@ -1,0 +1,61 @@
+"""Keep each component's certificate valid, and the root CA in place.
+
+Usage, everything else is in pillar:
+
+    Give Kamailio its certificate:
+      voip_certificate.managed:
+        - name: kamailio
+        - require: [{pkg: Install the Kamailio package}]   # it makes the group
+        - watch_in: [{service: Run Kamailio}]
+"""
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "voip_certificate"
+
+
+def __virtual__():
+    if "voip_pki.renew" in __salt__:
+        return __virtualname__
+    return (False, "the voip_pki execution module is missing")
+
+
+def managed(name):
+    """The certificate of component `name` is good for a while, and its key readable by its group.
+
+    Local only when nothing is to do; otherwise one signing request to the Vault.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": f"{name}: certificate is good"}
+    try:
+        reason = __salt__["voip_pki.shortcoming"](name)
+        if reason:
+            ret["changes"] = {"certificate": {"old": reason, "new": "signed by the platform's PKI"}}
+        else:
+            ret["changes"] = __salt__["voip_pki.permission_drift"](name)
+        if not ret["changes"]:
+            return ret
+        if __opts__["test"]:
+            return ret | {"result": None, "comment": f"{name}: certificate would be renewed"}
+        if reason:
+            made = __salt__["voip_pki.renew"](name)
+            return ret | {"comment": f"{name}: certificate good until {made['not_after']}"}
+        __salt__["voip_pki.fix_permissions"](name)
+    except CommandExecutionError as err:
+        return ret | {"result": False, "changes": {}, "comment": str(err)}
+    return ret | {"comment": f"{name}: key's owner and mode set"}
+
+
+def authority(name, pem):
+    """This machine trusts the root CA `pem`. name: only a label."""
+    ret = {"name": name, "result": True, "changes": {}, "comment": "the root CA is in place"}
+    try:
+        current = __salt__["voip_pki.trusted"]()
+        if current and current.strip() == pem.strip():
+            return ret
+        ret["changes"] = {"ca": {"old": "another" if current else None, "new": "from pillar"}}
+        if __opts__["test"]:
+            return ret | {"result": None, "comment": "the root CA would be stored"}
+        __salt__["voip_pki.trust"](pem)
+    except CommandExecutionError as err:
+        return ret | {"result": False, "changes": {}, "comment": str(err)}
+    return ret | {"comment": "the root CA is stored"}

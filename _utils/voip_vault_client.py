@@ -1,0 +1,134 @@
+"""A Vault API session: one keep-alive connection, verified by our CA, errors as classes.
+
+hvac does the protocol; what is added here is the error classes of voip_errors and a connection by
+address that still verifies the server's *name*: enrolment happens before a guest can resolve any.
+"""
+
+import os
+import ssl
+
+import hvac
+import hvac.exceptions
+import requests
+import requests.adapters
+from voip_errors import Denied, NotFound, Sealed, Unavailable
+
+# hvac maps each HTTP status to a class; these are the ones that a state must tell apart.
+_CLASSES = (
+    (hvac.exceptions.InvalidPath, NotFound),
+    (hvac.exceptions.Forbidden, Denied),
+    (hvac.exceptions.Unauthorized, Denied),
+)
+
+
+class NamedHost(requests.adapters.HTTPAdapter):
+    """Connect to whatever address the URL has, and require the certificate of `name`."""
+
+    def __init__(self, name, ca_file):
+        self._name = name
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nothing of itself
+        self._context.load_verify_locations(ca_file)
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args, **kwargs):
+        super().init_poolmanager(
+            *args,
+            **kwargs,
+            ssl_context=self._context,
+            server_hostname=self._name,
+            assert_hostname=self._name,
+        )
+
+
+class Session:
+    """One caller's session. Paths are without the `v1/` prefix, answers are the `data` part."""
+
+    def __init__(self, address, port, name, ca_file, timeout_s=10, adapter=NamedHost):
+        if not os.path.isfile(ca_file):
+            raise Unavailable(
+                f"the root CA is not known here ({ca_file}): apply devstack first, so that the "
+                "platform has a PKI"
+            )
+        self._http = requests.Session()
+        # Proxy and CA settings of the environment are for package downloads, not for the Vault.
+        self._http.trust_env = False
+        self._http.verify = ca_file
+        self._http.mount("https://", adapter(name, ca_file))
+        self.url = f"https://{address}:{port}"
+        # The empty token keeps hvac from picking up VAULT_TOKEN or ~/.vault-token.
+        self._client = hvac.Client(
+            url=self.url, token="", session=self._http, verify=ca_file, timeout=timeout_s
+        )
+
+    def with_token(self, token):
+        """Use `token` from now on; returns the session."""
+        self._client.token = token
+        return self
+
+    def login(self, mount, role_id, secret_id):
+        """Log in by AppRole. Raises Denied when role or secret_id is refused."""
+        try:
+            answer = self.call(
+                "post", f"auth/{mount}/login", {"role_id": role_id, "secret_id": secret_id}
+            )
+        except hvac.exceptions.InvalidRequest as err:
+            raise Denied(f"the Vault refuses this AppRole: {_reasons(err)}") from err
+        self._client.token = answer["auth"]["client_token"]
+        return self
+
+    def read(self, path):
+        """Return the data at `path`. Raises NotFound, Denied, Sealed, Unavailable."""
+        return self.call("get", path)["data"]
+
+    def keys(self, path):
+        """Return the names under `path`, an empty list where nothing is."""
+        try:
+            return self.call("list", path)["data"]["keys"]
+        except NotFound:
+            return []
+
+    def write(self, path, data, wrap_ttl_s=None):
+        """Write `data`; returns the whole answer (or {} for 204)."""
+        return self.call("post", path, data, wrap_ttl_s)
+
+    def delete(self, path):
+        self.call("delete", path)
+
+    def call(self, verb, path, data=None, wrap_ttl_s=None):
+        """One request. Returns the decoded JSON, {} when there is no body."""
+        try:
+            answer = self._client.adapter.request(
+                verb,
+                f"/v1/{path}",
+                json=data,
+                wrap_ttl=f"{wrap_ttl_s}s" if wrap_ttl_s else None,
+            )
+        except hvac.exceptions.VaultDown as err:
+            raise Sealed(
+                f"the Vault at {self.url} is sealed: on its host, `systemctl restart openbao` "
+                "unseals it"
+            ) from err
+        except tuple(theirs for theirs, _ in _CLASSES) as err:
+            ours = next(ours for theirs, ours in _CLASSES if isinstance(err, theirs))
+            raise ours(f"{path}: {_reasons(err)}") from err
+        except hvac.exceptions.InvalidRequest:
+            raise
+        except hvac.exceptions.VaultError as err:
+            raise Unavailable(f"the Vault at {self.url} fails: {path}: {_reasons(err)}") from err
+        except requests.exceptions.SSLError as err:
+            raise Unavailable(
+                f"the Vault at {self.url} shows a certificate that our root CA does not verify"
+            ) from err
+        except requests.exceptions.RequestException as err:
+            raise Unavailable(
+                f"the Vault at {self.url} does not answer ({type(err).__name__})"
+            ) from err
+        if isinstance(answer, dict):
+            return answer
+        return answer.json() if getattr(answer, "content", b"") else {}
+
+
+def _reasons(err):
+    """The server's own words: never the request, which may hold a secret."""
+    errors = getattr(err, "errors", None) or []
+    return "; ".join(str(item) for item in errors) or "refused without a reason"
