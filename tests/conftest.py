@@ -19,3 +19,8 @@ def pytest_runtest_makereport(item, call):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was not run, which counts as a failure: {reason}"
+
+
+def pytest_unconfigure():
+    """Salt's exit handlers log after pytest has closed its streams: no tracebacks about that."""
+    logging.raiseExceptions = False

@@ -1,0 +1,85 @@
+"""Every host of the topology, for every provider, compiled by Salt itself.
+
+`state.show_lowstate` reports duplicate IDs, unresolved requisites and Jinja errors and changes
+nothing; then each `state.function` is looked up in the loader, and each `salt://` source in the
+file server.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import salt.client
+import salt.config
+import salt.loader
+from voip_stack.pillar import load
+
+CHECKOUT = Path(__file__).parents[2]
+PILLAR = load(CHECKOUT / "pillar")
+PROVIDERS = list(PILLAR.management)
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory):
+    """Return a function (host, provider) -> salt.client.Caller, masterless, on the real trees."""
+    root = tmp_path_factory.mktemp("render")
+
+    def make(host, provider):
+        state = root / provider
+        state.mkdir(exist_ok=True)
+        (state / "deployment.json").write_text(json.dumps({"provider": provider}))
+        (state / "ca.crt").write_text(PEM)
+        opts = salt.config.minion_config(None)
+        opts.update(
+            id=host,
+            file_client="local",
+            root_dir=str(state),
+            cachedir=str(state / f"cache-{host}"),
+            extension_modules=str(state / "extmods"),
+            pillar_dirs=[str(CHECKOUT / "_pillar")],
+            module_dirs=[str(CHECKOUT / "_modules")],
+            states_dirs=[str(CHECKOUT / "_states")],
+            utils_dirs=[str(CHECKOUT / "_utils")],
+            file_roots={"base": [str(CHECKOUT / "salt")]},
+            pillar_roots={"base": []},
+            ext_pillar=[{"voip": {"checkout": str(CHECKOUT), "state_dir": str(state)}}],
+            log_file=str(state / "log"),
+            enable_fqdns_grains=False,
+        )
+        opts["grains"] = salt.loader.grains(opts)
+        return salt.client.Caller(mopts=opts)
+
+    return make
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("host", PILLAR.minions())
+def test_lowstate_compiles(caller, host, provider):
+    salt_caller = caller(host, provider)
+    low = salt_caller.cmd("state.show_lowstate")
+    assert low, "nothing to do on this host"
+    assert all(isinstance(chunk, dict) for chunk in low), "\n".join(map(str, low))
+    functions = set(salt_caller.cmd("sys.list_state_functions"))
+    for chunk in low:
+        name = f"{chunk['state']}.{chunk['fun']}"
+        assert name in functions, f"{name} of {chunk['__id__']!r} ({chunk['__sls__']}) is unknown"
+        for source in _sources(chunk):
+            path = CHECKOUT / "salt" / source.removeprefix("salt://").split("?")[0]
+            assert path.exists(), f"{source} of {chunk['__id__']!r} is not in the state tree"
+
+
+def _sources(chunk):
+    source = chunk.get("source")
+    sources = source if isinstance(source, list) else [source]
+    return [item for item in sources if isinstance(item, str) and item.startswith("salt://")
+            and "saltenv=" not in item]  # fmt: skip
+
+
+def test_state_ids_are_sentences(caller):
+    """IDs are what an operator reads in a failed run: sentences, not bare names."""
+    for host in PILLAR.minions():
+        for chunk in caller(host, "lab").cmd("state.show_lowstate"):
+            assert isinstance(chunk, dict), chunk
+            identifier = chunk["__id__"]
+            assert " " in identifier, f"{identifier!r} in {chunk['__sls__']}"
