@@ -2,6 +2,8 @@
 
 import sys
 
+import logging
+
 import pytest
 import salt
 
