@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class Problem(Exception):
     """Something failed in a foreseen way: what, where, and what to do about it.
@@ -11,7 +13,8 @@ class Problem(Exception):
 
     def __init__(self, what: str, where: str = "", how: str = "", code: int = 1):
         self.what, self.where, self.how, self.code = what, where, how, code
-        super().__init__(str(self))
+        self.log: Path | None = None  # the full log, when a step failed
+        super().__init__(what)
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -19,4 +22,6 @@ class Problem(Exception):
             lines.append(f"  where: {self.where}")
         if self.how:
             lines.append(f"  to do: {self.how}")
+        if self.log:
+            lines.append(f"  log:   {self.log}")
         return "\n".join(lines)

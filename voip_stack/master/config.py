@@ -65,7 +65,8 @@ def master_options(
         "log_file": str(home / "log" / "master"),
         "key_logfile": str(home / "log" / "key"),
         "ssh_log_file": str(home / "log" / "ssh"),
-        "log_level": "warning",
+        # The console; warnings of Salt itself (unclosed objects) say nothing to an operator.
+        "log_level": "error",
         "log_level_logfile": "info",
         "open_mode": False,
         "auto_accept": False,
