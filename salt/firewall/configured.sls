@@ -11,10 +11,16 @@ Load the declared firewall rules:
       {%- for network, address in self.addresses.items() %}
         {{ self.interfaces[network] }}: [{{ address }}]
       {%- endfor %}
+      {%- if voip.management is defined %}
+        {{ voip.management.interface }}: [{{ voip.management.address }}]
+      {%- endif %}
     - networks:
       {%- for network, definition in self.networks.items() %}
         {{ definition.interface }}: {{ definition.cidr }}
       {%- endfor %}
+      {%- if voip.management is defined %}
+        {{ voip.management.interface }}: {{ voip.management.cidr }}
+      {%- endif %}
     - masters: [{{ voip.master.address }}]
     - master_ports: [{{ voip.master.publish }}, {{ voip.master.request }}]
     - egress: {{ voip.get('egress') | tojson }}

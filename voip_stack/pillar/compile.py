@@ -27,7 +27,7 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
     compiled: dict[str, Any] = {
         "site": pillar.site.model_dump(mode="json"),
         "provider": provider,
-        "self": _self(pillar, host, components),
+        "self": _self(pillar, host, components, provider),
         "hosts": _hosts(pillar),
         "ports": _ports(pillar),
         "peers": peers(pillar),
@@ -35,6 +35,7 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         "master": {"address": str(pillar.networks["internal"].gateway)}
         | pillar.master.model_dump(),
         "firewall": firewall(pillar, host, provider),
+        "egress": egress(pillar, host),
         "versions": {
             name: floor.model_dump()
             for name, floor in pillar.versions.items()
@@ -47,6 +48,8 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         "secrets": [name for role in pillar.hosts[host].roles for name in
                     pillar.secrets.get(role, [])],
     }  # fmt: skip
+    if provider == "lima":
+        compiled["management"] = pillar.providers.lima.management.model_dump(mode="json")
     for component in components:
         compiled[component] = getattr(pillar, component).model_dump(mode="json")
     if roles & ROUTED_ROLES:
@@ -83,9 +86,40 @@ def firewall(pillar: Pillar, host: str, provider: str) -> list[dict[str, Any]]:
     rules: list[dict[str, Any]] = []
     for component in pillar.components_of(host):
         for name, listener in pillar.services.get(component, {}).items():
-            rules += _rules(pillar, host, f"{component}/{name}", listener)
+            rules += _rules(pillar, host, f"{component}/{name}", listener, provider)
     for listener in pillar.management[provider]:  # type: ignore[index]
-        rules += _rules(pillar, host, f"management/{listener.name}", listener)
+        rules += _rules(pillar, host, f"management/{listener.name}", listener, provider)
+    if provider == "lima":
+        rules.append(_lima_ssh(pillar))
+    return rules
+
+
+def interface(pillar: Pillar, network: str, provider: str) -> str:
+    """The name of a network's interface in a guest of this provider."""
+    own = pillar.providers.interface(provider, network)
+    return own or pillar.networks[network].interface  # type: ignore[index]
+
+
+def egress(pillar: Pillar, host: str) -> list[dict[str, Any]] | None:
+    """What `host` may open connections to, None when that is not limited.
+
+    Each rule: name, proto, ports, destinations (list of addresses; empty means any).
+    """
+    limits = [pillar.egress[role] for role in pillar.hosts[host].roles if role in pillar.egress]
+    if not limits:
+        return None
+    control = str(pillar.networks["internal"].gateway)
+    rules = [
+        _outgoing("salt/master", "tcp", pillar.master.publish, [control]),
+        _outgoing("salt/master", "tcp", pillar.master.request, [control]),
+    ]
+    for item in (item for limit in limits for item in limit.services):
+        component, _, name = item.partition("/")
+        listener = pillar.services[component][name]
+        served = _served_at(pillar, component)
+        rules += [_outgoing(item, proto, listener.port, served) for proto in listener.proto]
+    for also in (also for limit in limits for also in limit.also):
+        rules += [_outgoing(also.name, proto, also.port, []) for proto in also.proto]
     return rules
 
 
@@ -113,14 +147,52 @@ def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _self(pillar: Pillar, host: str, components: list[str]) -> dict[str, Any]:
+def _outgoing(
+    name: str, proto: str, port: int | tuple[int, int], destinations: list[str]
+) -> dict[str, Any]:
+    return {"name": name, "proto": proto, "ports": _port_text(port), "destinations": destinations}
+
+
+def _port_text(port: int | tuple[int, int]) -> str:
+    return f"{port[0]}-{port[1]}" if isinstance(port, tuple) else str(port)
+
+
+def _served_at(pillar: Pillar, component: str) -> list[str]:
+    """Every internal address where a component answers."""
+    if component == "openbao":
+        return [str(pillar.vault.address)]
+    return [
+        str(host.internal)
+        for name, host in pillar.hosts.items()
+        if host.internal is not None and component in pillar.components_of(name)
+    ]
+
+
+def _lima_ssh(pillar: Pillar) -> dict[str, Any]:
+    """limactl reaches the guest by Lima's own interface, which is in no network of ours."""
+    management = pillar.providers.lima.management
+    return {
+        "name": "management/limactl",
+        "network": "management",
+        "interface": management.interface,
+        "proto": "tcp",
+        "ports": "22",
+        "sources": [str(management.host)],
+    }
+
+
+def _self(pillar: Pillar, host: str, components: list[str], provider: str) -> dict[str, Any]:
     definition = pillar.hosts[host]
     addresses = {
         network: str(address)
         for network in ("internal", "external")
         if (address := getattr(definition, network)) is not None
     }
-    networks = {name: pillar.networks[name].model_dump(mode="json") for name in addresses}  # type: ignore[index]
+    networks = {
+        name: pillar.networks[name].model_dump(mode="json")  # type: ignore[index]
+        | {"interface": interface(pillar, name, provider)}
+        for name in addresses
+    }
     return {
         "name": host,
         "fqdn": f"{host}.{pillar.site.domain}",
@@ -155,7 +227,7 @@ def _ports(pillar: Pillar) -> dict[str, dict[str, Any]]:
 
 
 def _endpoints(pillar: Pillar) -> dict[str, str]:
-    found = {}
+    found: dict[str, Any] = {}
     for name, host in pillar.hosts.items():
         for component in pillar.components_of(name):
             if host.internal is not None:
@@ -164,9 +236,10 @@ def _endpoints(pillar: Pillar) -> dict[str, str]:
     return found
 
 
-def _rules(pillar: Pillar, host: str, name: str, listener: Listener) -> list[dict[str, Any]]:
+def _rules(
+    pillar: Pillar, host: str, name: str, listener: Listener, provider: str
+) -> list[dict[str, Any]]:
     addresses = peers(pillar)
-    first, last = listener.ports
     rules = []
     for network in listener.networks:
         if getattr(pillar.hosts[host], network) is None:
@@ -180,9 +253,9 @@ def _rules(pillar: Pillar, host: str, name: str, listener: Listener) -> list[dic
             {
                 "name": name,
                 "network": network,
-                "interface": pillar.networks[network].interface,
+                "interface": interface(pillar, network, provider),
                 "proto": proto,
-                "ports": str(first) if first == last else f"{first}-{last}",
+                "ports": _port_text(listener.port),
                 "sources": sources,
             }
             for proto in listener.proto

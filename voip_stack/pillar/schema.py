@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voip_stack.pillar import components as component_models
+from voip_stack.pillar.packages import Packages
+from voip_stack.pillar.providers import Providers
 
 HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]
 DomainName = Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Network = Literal["internal", "external"]
 Provider = Literal["lab", "lima", "hosts"]
-Source = Literal["debian", "local", "vendor", "backport", "source"]
 
 
 class PillarValueError(ValueError):
@@ -77,6 +78,21 @@ class Listener(Model):
 class MasterPorts(Model):
     publish: Port
     request: Port
+
+
+class Outgoing(Model):
+    """Connections that a role may open to any address (DNS, package archives)."""
+
+    name: str
+    port: Port | tuple[Port, Port]
+    proto: Annotated[list[Literal["udp", "tcp"]], Field(min_length=1)]
+
+
+class Egress(Model):
+    """What a role may open connections to. services: component/listener of services.yaml."""
+
+    services: list[str] = []
+    also: list[Outgoing] = []
 
 
 class VersionFloor(Model):
@@ -140,16 +156,6 @@ class Routing(Model):
     pike: Pike
 
 
-class ComponentPackages(Model):
-    sources: Annotated[list[Source], Field(min_length=1)]
-
-
-class Packages(Model):
-    local_dir: str | None = None
-    components: dict[str, ComponentPackages]
-    recipes: dict[str, Any] = {}
-
-
 class Subscriber(Model):
     number: Annotated[str, Field(pattern=r"^[1-9][0-9]{2,14}$")]
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -169,6 +175,7 @@ class Pillar(Model):
     hosts: dict[HostName, Host]
     services: dict[str, dict[str, Listener]]
     management: dict[Provider, list[Listener]]
+    egress: dict[str, Egress] = {}
     master: MasterPorts
     versions: dict[str, VersionFloor]
     vault: Vault
@@ -178,7 +185,7 @@ class Pillar(Model):
     packages: Packages
     certificates: dict[str, CertificateDefinition]
     subscribers: list[Subscriber]
-    providers: component_models.Providers = component_models.Providers()
+    providers: Providers = Providers()
     kamailio: component_models.Kamailio
     asterisk: component_models.Asterisk
     rtpengine: component_models.Rtpengine
@@ -252,6 +259,15 @@ def _check_services(pillar: Pillar) -> None:
                 )
             if listener.ports[0] > listener.ports[1]:
                 raise PillarValueError((*where, "port"), "[first, last] expected, first <= last")
+    for role, egress in pillar.egress.items():
+        if role not in pillar.roles:
+            raise PillarValueError(("egress", role), f"a role expected: {', '.join(pillar.roles)}")
+        for index, item in enumerate(egress.services):
+            component, _, name = item.partition("/")
+            if name not in pillar.services.get(component, {}):
+                raise PillarValueError(
+                    ("egress", role, "services", index), "component/listener of services expected"
+                )
 
 
 def _check_subscribers(pillar: Pillar) -> None:
