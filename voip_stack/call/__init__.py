@@ -1,0 +1,1 @@
+"""Real calls through the platform, measured: what `voip call` runs and reports."""

@@ -1,0 +1,339 @@
+"""The outside end of a test call: runs baresip where the call starts, on orders from the host.
+
+The host sends this file to the guest on standard input, followed by orders, one JSON object a
+line; answers and events go back on standard output the same way. Nothing is installed in the
+guest, and nothing stays: when the orders end (end of file, a signal, the host's death), every user
+agent is ended by its pid and the directory in memory is removed. Standard library only.
+
+Orders: {"id": 1, "op": ..., ...}; each is answered by {"id": 1, "ok": bool, ...}.
+  open     ua, config, files, names: start a user agent; files ({name: text}) beside its config,
+           names ({name: address}) is all that its DNS knows
+  command  ua, command, params, quiet: pass a command to baresip's ctrl_tcp
+  sockets  ua: the TCP connections of that user agent
+  read     ua, name: a file of its directory, base64
+  close    ua: end that user agent
+Events: {"ua": "a", "t": monotonic seconds, "event": {...} | "log": "..." | "exit": code}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+START_DEADLINE_S = 5.0
+STOP_DEADLINE_S = 2.0
+# Room for one recording in one line: 60 s of 16 kHz PCM is 1.9 MB, a third more in base64.
+LINE_LIMIT = 16 * 1024 * 1024
+
+
+def encode_netstring(payload: bytes) -> bytes:
+    """Frame a payload as ctrl_tcp wants it: `<length>:<payload>,`."""
+    return b"%d:%s," % (len(payload), payload)
+
+
+class Netstrings:
+    """Take a byte stream apart into netstrings. Raises ValueError when it is none."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self._buffer += data
+        found = []
+        while True:
+            head, colon, rest = self._buffer.partition(b":")
+            if not colon:
+                if len(head) > 9 or (head and not head.isdigit()):
+                    raise ValueError(f"no netstring: {head[:20]!r}")
+                return found
+            if not head.isdigit() or len(head) > 9:
+                raise ValueError(f"no netstring: {head[:20]!r}")
+            length = int(head)
+            if len(rest) <= length:
+                return found
+            if rest[length : length + 1] != b",":
+                raise ValueError("no netstring: its closing comma is missing")
+            found.append(rest[:length])
+            self._buffer = rest[length + 1 :]
+
+
+def dns_answer(query: bytes, names: dict[str, str]) -> bytes | None:
+    """Answer one DNS query (RFC 1035) from a table of IPv4 addresses; None when it is no query.
+
+    baresip resolves by DNS only and looks at no hosts file; verifying a certificate by name needs
+    the name. A known name gets its A record and an empty answer for other types, any other name
+    gets NXDOMAIN.
+    """
+    if len(query) < 17 or query[2] & 0x80 or struct.unpack_from("!H", query, 4)[0] != 1:
+        return None
+    labels, at = [], 12
+    while at < len(query) and query[at]:
+        size = query[at]
+        labels.append(query[at + 1 : at + 1 + size].decode("ascii", "replace"))
+        at += 1 + size
+    if at + 5 > len(query):
+        return None
+    question = query[12 : at + 5]
+    kind = struct.unpack_from("!H", query, at + 1)[0]
+    address = names.get(".".join(labels).lower())
+    code = 0 if address else 3
+    record = b""
+    if address and kind == 1:
+        record = struct.pack("!HHHIH", 0xC00C, 1, 1, 60, 4) + socket.inet_aton(address)
+    flags = 0x8580 | code
+    return query[:2] + struct.pack("!HHHHH", flags, 1, bool(record), 0, 0) + question + record
+
+
+def parse_tcp_table(text: str, inodes: set[str]) -> list[dict[str, str]]:
+    """The established connections of /proc/net/tcp whose socket inode is in `inodes`."""
+    found = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == "01" and fields[9] in inodes:
+            found.append({"local": _endpoint(fields[1]), "remote": _endpoint(fields[2])})
+    return found
+
+
+def _endpoint(text: str) -> str:
+    address, port = text.split(":")
+    packed = struct.pack("=I", int(address, 16))
+    return f"{socket.inet_ntoa(packed)}:{int(port, 16)}"
+
+
+def _socket_inodes(pid: int) -> set[str]:
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            target = entry.readlink().name
+            if target.startswith("socket:["):
+                found.add(target[8:-1])
+    return found
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """A name server on loopback that knows the proxy and nothing else."""
+
+    def __init__(self, names: dict[str, str]):
+        self.names = names
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr) -> None:
+        answer = dns_answer(data, self.names)
+        if answer is not None and self.transport is not None:
+            self.transport.sendto(answer, addr)
+
+
+class UserAgent:
+    """One baresip process with its directory, its control connection and its output."""
+
+    def __init__(self, name: str, directory: Path, emit):
+        self.name = name
+        self.directory = directory
+        self.emit = emit
+        self.process: asyncio.subprocess.Process | None = None
+        self.writer: asyncio.StreamWriter | None = None
+        self.waiting: dict[str, asyncio.Future] = {}
+        self.tasks: list[asyncio.Task] = []
+        self.names: asyncio.DatagramTransport | None = None
+
+    async def start(self, config: str, files: dict[str, str], names: dict[str, str]) -> int:
+        loop = asyncio.get_running_loop()
+        self.names, _ = await loop.create_datagram_endpoint(
+            lambda: NameServer(names), local_addr=("127.0.0.1", 0)
+        )
+        dns_port = self.names.get_extra_info("sockname")[1]
+        control_port = _free_port()
+        self.directory.mkdir(mode=0o700)
+        config = config.replace("@DIR@", str(self.directory))
+        config = config.replace("@DNS@", f"127.0.0.1:{dns_port}")
+        config = config.replace("@CONTROL@", f"127.0.0.1:{control_port}")
+        for name, text in {**files, "config": config}.items():
+            (self.directory / Path(name).name).write_text(text)
+        self.process = await asyncio.create_subprocess_exec(
+            "baresip",
+            "-4",
+            "-f",
+            str(self.directory),
+            cwd=self.directory,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.tasks.append(loop.create_task(self._read_output()))
+        reader, self.writer = await self._connect(control_port)
+        self.tasks.append(loop.create_task(self._read_control(reader)))
+        return self.process.pid
+
+    async def _connect(self, port: int):
+        deadline = time.monotonic() + START_DEADLINE_S
+        while True:
+            try:
+                return await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                if self.process.returncode is not None:
+                    raise RuntimeError(f"baresip ended ({self.process.returncode})") from None
+                if time.monotonic() > deadline:
+                    raise RuntimeError("baresip opened no control port") from None
+                await asyncio.sleep(0.01)
+
+    async def _read_output(self) -> None:
+        while line := await self.process.stdout.readline():
+            text = line.decode("utf-8", "replace").rstrip()
+            if text:
+                self.emit({"ua": self.name, "log": text})
+        code = await self.process.wait()
+        self.emit({"ua": self.name, "exit": code})
+        for future in self.waiting.values():
+            if not future.done():
+                future.set_exception(RuntimeError(f"baresip ended ({code})"))
+
+    async def _read_control(self, reader: asyncio.StreamReader) -> None:
+        frames = Netstrings()
+        while data := await reader.read(65536):
+            for frame in frames.feed(data):
+                message = json.loads(frame.decode("utf-8", "replace"))
+                if message.get("event"):
+                    message.pop("event")
+                    self.emit({"ua": self.name, "event": message})
+                elif message.get("response"):
+                    future = self.waiting.pop(message.get("token", ""), None)
+                    if future is not None and not future.done():
+                        future.set_result(message)
+
+    async def command(self, token: str, command: str, params: str | None) -> dict:
+        order = {"command": command, "token": token}
+        if params:
+            order["params"] = params
+        future = asyncio.get_running_loop().create_future()
+        self.waiting[token] = future
+        self.writer.write(encode_netstring(json.dumps(order).encode()))
+        await self.writer.drain()
+        return await asyncio.wait_for(future, START_DEADLINE_S)
+
+    def sockets(self) -> list[dict[str, str]]:
+        pid = self.process.pid
+        table = Path(f"/proc/{pid}/net/tcp").read_text()
+        return parse_tcp_table(table, _socket_inodes(pid))
+
+    async def stop(self) -> None:
+        """End the process by its pid, gently first; remove its directory."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+            try:
+                await asyncio.wait_for(self.process.wait(), STOP_DEADLINE_S)
+            except asyncio.TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    self.process.kill()
+                await self.process.wait()
+        if self.writer is not None:
+            self.writer.close()
+        if self.names is not None:
+            self.names.close()
+        for task in self.tasks:
+            task.cancel()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Agent:
+    """Carry out orders until they end, then leave nothing behind."""
+
+    def __init__(self, out):
+        memory = "/dev/shm"  # noqa: S108  (a tmpfs: recordings and configs never reach a disk)
+        self.directory = Path(
+            tempfile.mkdtemp(prefix="voip-call-", dir=memory if os.path.isdir(memory) else None)
+        )
+        self.out = out
+        self.agents: dict[str, UserAgent] = {}
+
+    def emit(self, message: dict) -> None:
+        message.setdefault("t", round(time.monotonic(), 6))
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self.out.write(json.dumps(message) + "\n")
+            self.out.flush()
+
+    async def answer(self, line: bytes) -> None:
+        order = json.loads(line)
+        try:
+            result = await self._do(order)
+        except Exception as err:  # every order is answered, whatever went wrong
+            result = {"ok": False, "error": f"{type(err).__name__}: {err}"}
+        self.emit({"id": order.get("id"), "ok": True} | result)
+
+    async def _do(self, order: dict) -> dict:
+        name = order["ua"]
+        if order["op"] == "open":
+            agent = UserAgent(name, self.directory / name, self.emit)
+            self.agents[name] = agent
+            return {"pid": await agent.start(order["config"], order["files"], order["names"])}
+        agent = self.agents[name]
+        if order["op"] == "command":
+            reply = await agent.command(str(order["id"]), order["command"], order.get("params"))
+            # `uanew` echoes the account with its password: such answers stay here.
+            data = "" if order.get("quiet") else reply.get("data", "")
+            return {"ok": bool(reply.get("ok")), "data": data}
+        if order["op"] == "sockets":
+            return {"sockets": agent.sockets()}
+        if order["op"] == "read":
+            path = agent.directory / Path(order["name"]).name
+            return {"data": base64.b64encode(path.read_bytes()).decode()}
+        if order["op"] == "close":
+            await agent.stop()
+            return {}
+        raise ValueError(f"no such order: {order['op']}")
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, ended.set)
+        tasks: set[asyncio.Task] = set()
+        stop = loop.create_task(ended.wait())
+        self.emit({"ready": True, "pid": os.getpid()})
+        try:
+            while True:
+                line = loop.create_task(reader.readline())
+                await asyncio.wait({line, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if stop.done() or not line.result():
+                    line.cancel()
+                    break
+                task = loop.create_task(self.answer(line.result()))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+        finally:
+            stop.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*(agent.stop() for agent in self.agents.values()))
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def main() -> None:
+    asyncio.run(Agent(sys.stdout).run())
+
+
+if __name__ == "__main__":
+    main()

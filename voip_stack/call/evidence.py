@@ -1,0 +1,102 @@
+"""What the platform itself says about a call: asked on its hosts through Salt, never assumed.
+
+Each function returns what one execution module told, in the shape that legs.py reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from voip_stack.call.failure import CallError
+from voip_stack.call.plan import Plan
+from voip_stack.problem import Problem
+
+# call(minion, function, *arguments) -> what that function returned there.
+Ask = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One TLS connection of the proxy. local and remote are "address:port"."""
+
+    local: str
+    remote: str
+    tls: str
+    cipher: str
+
+
+@dataclass(frozen=True)
+class MediaStream:
+    """One side of RTPEngine: what it received from the peer at `remote`."""
+
+    remote: str
+    interface: str
+    srtp: str | None
+    packets: int
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of the PBX, with its RTP counters. Jitter is None when no RTCP told it."""
+
+    name: str
+    call_id: str
+    application: str
+    codec: str
+    is_secure: bool
+    received: int
+    sent: int
+    jitter_ms: float | None
+
+
+def connections(ask: Ask, plan: Plan) -> list[Connection]:
+    """The proxy's TLS connections."""
+    rows = _ask(ask, plan.proxy.name, "kamailio.connections")
+    return [
+        Connection(str(row["local"]), str(row["remote"]), str(row["tls"]), str(row["cipher"]))
+        for row in rows
+    ]
+
+
+def streams(ask: Ask, plan: Plan, call_id: str) -> list[MediaStream]:
+    """RTPEngine's two sides of the call with this Call-ID."""
+    rows = _ask(ask, plan.media.name, "rtpengine.legs", call_id)
+    return [
+        MediaStream(
+            str(row["remote"]), str(row["interface"]), row["srtp"] or None, int(row["packets"])
+        )
+        for row in rows
+    ]
+
+
+def channels(ask: Ask, plan: Plan) -> list[Channel]:
+    """The PBX's channels."""
+    return [_channel(row) for row in _ask(ask, plan.pbx.name, "asterisk.legs")]
+
+
+def _channel(row: dict[str, Any]) -> Channel:
+    try:
+        return Channel(
+            name=str(row["name"]),
+            call_id=str(row["call_id"]),
+            application=str(row["application"]),
+            codec=str(row["codec"]),
+            is_secure=bool(row["tls"] and row["srtp"]),
+            received=int(row["received"]),
+            sent=int(row["sent"]),
+            jitter_ms=row.get("jitter_ms"),
+        )
+    except (KeyError, TypeError, ValueError) as err:
+        raise CallError("", f"the PBX's channel {row.get('name')} misses {err}") from err
+
+
+def _ask(ask: Ask, host: str, function: str, *arguments: str) -> list[dict[str, Any]]:
+    try:
+        answer = ask(host, function, *arguments)
+    except Problem as err:
+        raise CallError("", f"{host}: {function}: {err.what}") from err
+    if not isinstance(answer, list):
+        raise CallError("", f"{host}: {function}: {str(answer)[:200]}")
+    return answer

@@ -1,0 +1,92 @@
+"""Who calls whom by which way: taken from the pillar, so that nothing is typed twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from voip_stack.pillar.schema import Pillar
+from voip_stack.problem import Problem
+
+# Two tones on 50 Hz bins whose harmonics do not meet, both inside every codec's band.
+CALLER_TONE_HZ = 600
+CALLEE_TONE_HZ = 1000
+CALLER_RTP = (20000, 20198)
+CALLEE_RTP = (20200, 20398)
+# The codecs that the user agents have; the routing policy says which of them the platform takes.
+KNOWN_CODECS = ("PCMA", "PCMU", "G722")
+
+
+@dataclass(frozen=True)
+class Host:
+    name: str
+    internal: str | None
+    external: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One call: the numbers, the codec, and the hosts and ports that it goes through."""
+
+    caller: str
+    callee: str
+    codec: str
+    domain: str
+    proxy: Host
+    proxy_name: str
+    proxy_port: int
+    pbx: Host
+    pbx_port: int
+    media: Host
+    outside: Host
+    is_echo: bool
+    is_callee_known: bool
+
+    @property
+    def outside_address(self) -> str:
+        return self.outside.external or self.outside.internal or "127.0.0.1"
+
+
+def make_plan(pillar: Pillar, caller: str, callee: str, codec: str | None = None) -> Plan:
+    """Raises Problem when the pillar has no such caller, or no host that the call needs."""
+    numbers = [item.number for item in pillar.subscribers]
+    if caller not in numbers:
+        raise Problem(
+            f"{caller} is not a subscriber, so it cannot call",
+            "pillar/subscribers/",
+            f"call from one of: {', '.join(numbers[:10])}",
+            2,
+        )
+    if caller == callee:
+        raise Problem(f"{caller} cannot call itself", how="give two different numbers", code=2)
+    codec = (codec or pillar.routing.codecs[0]).upper()
+    allowed = [name for name in pillar.routing.codecs if name in KNOWN_CODECS]
+    if codec not in allowed:
+        raise Problem(
+            f"codec {codec}: one of {', '.join(allowed)} expected", "pillar: routing.codecs", code=2
+        )
+    return Plan(
+        caller=caller,
+        callee=callee,
+        codec=codec,
+        domain=pillar.site.domain,
+        proxy=_host(pillar, "sip"),
+        proxy_name=pillar.site.proxy_name,
+        proxy_port=pillar.services["kamailio"]["sip-tls"].ports[0],
+        pbx=_host(pillar, "pbx"),
+        pbx_port=pillar.services["asterisk"]["sip-tls"].ports[0],
+        media=_host(pillar, "media"),
+        outside=_host(pillar, "client"),
+        is_echo=callee == pillar.routing.echo_extension,
+        is_callee_known=callee in numbers,
+    )
+
+
+def _host(pillar: Pillar, role: str) -> Host:
+    for name, host in pillar.hosts.items():
+        if role in host.roles:
+            return Host(
+                name,
+                str(host.internal) if host.internal else None,
+                str(host.external) if host.external else None,
+            )
+    raise Problem(f"no host has the role {role}, which a call needs", "pillar/topology.yaml")

@@ -1,0 +1,235 @@
+"""One verified call: from the passwords to the verdict, step by step."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from voip_stack.call import evidence, plan as plans, tones
+from voip_stack.call.dialogue import CALLEE, CALLER, Dialogue
+from voip_stack.call.failure import CallError
+from voip_stack.call.legs import Party, build_legs, channel_of
+from voip_stack.call.plan import Plan
+from voip_stack.call.remote import Remote, remote_argv
+from voip_stack.call.report import CallReport
+from voip_stack.call.useragent import Settings
+from voip_stack.problem import Problem
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the call is made.
+
+    duration_s: for how long the tones sound. wrong_password, callee_offline, callee_busy make the
+    call fail on purpose. keep: a directory for the recordings.
+    """
+
+    duration_s: float = 4.0
+    wrong_password: bool = False
+    callee_offline: bool = False
+    callee_busy: bool = False
+    keep: Path | None = None
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a call needs of the platform: its root certificate, passwords, guests and minions.
+
+    passwords: numbers -> {number: password}. command: host, argv -> the command line that runs
+    argv in that host with its standard input and output attached. ask: see evidence.Ask.
+    """
+
+    ca_pem: Callable[[], str]
+    passwords: Callable[[Sequence[str]], Mapping[str, str]]
+    command: Callable[[str, Sequence[str]], Sequence[str]]
+    ask: evidence.Ask
+
+
+def run_call(
+    plan: Plan, platform: Platform, options: Options, progress: Progress = lambda _: None
+) -> CallReport:
+    """Make one call and verify it. A call that fails is a report too; Ctrl-C cleans up first."""
+    report = CallReport(plan.caller, plan.callee, plan.codec, plan.is_echo)
+    started = time.monotonic()
+    try:
+        _make(plan, platform, options, _Steps(report, progress), report)
+    except CallError as err:
+        report.failure = err
+    report.elapsed_s = round(time.monotonic() - started, 2)
+    return report
+
+
+class _Steps:
+    """Names and times the steps; an error inside one carries that step's name."""
+
+    def __init__(self, report: CallReport, progress: Progress):
+        self.report = report
+        self.progress = progress
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.progress(name)
+        started = time.monotonic()
+        try:
+            yield
+        except CallError as err:
+            err.step = err.step or name
+            raise
+        except Problem as err:
+            raise CallError(name, err.what) from err
+        finally:
+            self.report.steps.append((name, round((time.monotonic() - started) * 1000)))
+
+
+def _make(
+    plan: Plan, platform: Platform, options: Options, steps: _Steps, report: CallReport
+) -> None:
+    has_callee = plan.is_callee_known and not plan.is_echo and not options.callee_offline
+    numbers = [plan.caller, plan.callee] if has_callee else [plan.caller]
+    with steps.step("read the passwords from Vault"):
+        found = _passwords(platform, numbers)
+        if options.wrong_password:
+            found[plan.caller] = secrets.token_urlsafe(24)
+        ca_pem = platform.ca_pem()
+    parties = {CALLER: _settings(plan, plan.caller, found)}
+    if has_callee:
+        parties[CALLEE] = _settings(plan, plan.callee, found)
+    argv = platform.command(plan.outside.name, remote_argv())
+    with Remote(argv) as remote, ThreadPoolExecutor(1) as background:
+        dialogue = Dialogue(remote, parties)
+        with steps.step("start the user agents"):
+            dialogue.open(ca_pem, {plan.proxy_name: str(plan.proxy.external)})
+        for ua in parties:
+            with steps.step(f"register {parties[ua].number}"):
+                dialogue.register(ua)
+        with steps.step("call"):
+            setup = dialogue.call(f"sip:{plan.callee}@{plan.domain}", options.callee_busy)
+            report.setup_ms, report.ring_ms = setup.setup_ms, setup.ring_ms
+            report.call_ids = [item for item in (setup.call_id_a, setup.call_id_b) if item]
+            if has_callee:
+                report.answered_by = plan.callee
+            elif not plan.is_echo:
+                raise CallError("", f"{plan.callee} was answered, by no user agent of this test")
+        tls = background.submit(evidence.connections, platform.ask, plan)
+        with steps.step("media"):
+            dialogue.start_tones()
+        with steps.step("measure"):
+            dialogue.hold(options.duration_s)
+            dialogue.stop_tones()
+            report.duration_s = round(dialogue.tone_s(CALLER), 3)
+        with steps.step("collect the evidence"):
+            _collect(plan, platform, dialogue, tls, report)
+        with steps.step("hang up"):
+            dialogue.hang_up()
+        with steps.step("verify the audio"):
+            _verify_audio(dialogue, options, report)
+
+
+def _passwords(platform: Platform, numbers: Sequence[str]) -> dict[str, str]:
+    found = dict(platform.passwords(numbers))
+    for number in numbers:
+        if not found.get(number):
+            raise CallError("", f"Vault holds no password for {number}")
+    return found
+
+
+def _settings(plan: Plan, number: str, passwords: Mapping[str, str]) -> Settings:
+    is_caller = number == plan.caller
+    return Settings(
+        number=number,
+        domain=plan.domain,
+        password_secret=passwords[number],
+        proxy_name=plan.proxy_name,
+        proxy_port=plan.proxy_port,
+        address=plan.outside_address,
+        tone_hz=plans.CALLER_TONE_HZ if is_caller else plans.CALLEE_TONE_HZ,
+        codec=plan.codec,
+        rtp_ports=plans.CALLER_RTP if is_caller else plans.CALLEE_RTP,
+    )
+
+
+def _collect(
+    plan: Plan,
+    platform: Platform,
+    dialogue: Dialogue,
+    tls: Future[list[evidence.Connection]],
+    report: CallReport,
+) -> None:
+    """Ask every hop while the call is up and quiet: all counters stand still and compare."""
+    states = dialogue.streams()
+    parties = {ua: _party(plan, dialogue, ua, states[ua]) for ua in dialogue.parties}
+    call_id_a = report.call_ids[0]
+    call_id_b = report.call_ids[1] if len(report.call_ids) > 1 else None
+    channels = evidence.channels(platform.ask, plan)
+    channel_a = channel_of(channels, call_id_a, plan.caller)
+    channel_b = None if call_id_b is None else channel_of(channels, call_id_b, plan.callee)
+    if plan.is_echo:
+        if channel_a.application.lower() != "echo":
+            raise CallError("", f"{plan.pbx.name} runs {channel_a.application}, not Echo")
+        report.answered_by = f"{plan.callee} ({channel_a.application} on {plan.pbx.name})"
+    report.legs = build_legs(
+        plan,
+        parties[CALLER],
+        parties.get(CALLEE),
+        tls.result(),
+        evidence.streams(platform.ask, plan, call_id_a),
+        None if call_id_b is None else evidence.streams(platform.ask, plan, call_id_b),
+        channel_a,
+        channel_b,
+    )
+
+
+def _party(plan: Plan, dialogue: Dialogue, ua: str, state) -> Party:
+    number = dialogue.parties[ua].number
+    proxy = f"{plan.proxy.external}:{plan.proxy_port}"
+    sockets = [row["local"] for row in dialogue.remote.sockets(ua) if row["remote"] == proxy]
+    if len(sockets) != 1:
+        raise CallError("", f"{number} has {len(sockets)} connections to {proxy}, not one")
+    return Party(number, sockets[0], dialogue.suite(ua), state, dialogue.jitter_ms(ua))
+
+
+def _verify_audio(dialogue: Dialogue, options: Options, report: CallReport) -> None:
+    own = dialogue.parties[CALLER].tone_hz
+    if CALLEE not in dialogue.parties:
+        # An echo: what the caller played went to the PBX and came back.
+        heard = _judge(dialogue, CALLER, own, CALLER, None, options, report)
+        report.a_to_b = report.b_to_a = heard
+    else:
+        other = dialogue.parties[CALLEE].tone_hz
+        report.a_to_b = _judge(dialogue, CALLEE, own, CALLER, other, options, report)
+        report.b_to_a = _judge(dialogue, CALLER, other, CALLEE, own, options, report)
+    for name, heard in (("to the callee", report.a_to_b), ("to the caller", report.b_to_a)):
+        if heard is not None and not heard.ok:
+            raise CallError("", f"audio {name}: {heard.problem}")
+
+
+def _judge(
+    dialogue: Dialogue,
+    listener: str,
+    tone_hz: int,
+    speaker: str,
+    echo_hz: int | None,
+    options: Options,
+    report: CallReport,
+) -> tones.ToneReport:
+    sound = dialogue.recording(listener)
+    if options.keep is not None:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        number = dialogue.parties[listener].number
+        path = options.keep / f"{report.call_ids[0]}-heard-by-{number}.wav"
+        path.write_bytes(sound)
+        report.recordings.append(str(path))
+    try:
+        samples, rate = tones.read_wav(sound)
+    except ValueError as err:
+        raise CallError("", f"the recording of {listener}: {err}") from err
+    return tones.judge(
+        samples, rate, tone_hz=tone_hz, expected_s=dialogue.tone_s(speaker), echo_hz=echo_hz
+    )
