@@ -10,6 +10,12 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
+def salt_factories_config(tmp_path_factory):
+    """Daemons' files below pytest's own directory, not beside it."""
+    return {"root_dir": tmp_path_factory.mktemp("salt")}
+
+
+@pytest.fixture(scope="session")
 def pillar_directory(tmp_path_factory):
     """A copy of pillar/ that tests may break (and must mend)."""
     root = tmp_path_factory.mktemp("checkout")
