@@ -1,0 +1,1 @@
+"""Parts of docs/ that are generated from the pillar."""
