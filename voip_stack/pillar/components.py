@@ -18,16 +18,22 @@ class AuthFailures(Component):
     window_s: Annotated[int, Field(ge=1)] = 300
 
 
+class Database(Component):
+    """The local pooler's socket. It holds the credential: none is here."""
+
+    socket_directory: Annotated[str, Field(pattern=r"^/[a-z0-9/_-]+$")] = "/run/pgbouncer"
+    port: Annotated[int, Field(ge=1, le=65535)] = 6432
+    name: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio"
+    user: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio"
+
+
 class Kamailio(Component):
     children: Annotated[int, Field(ge=1, le=64)] = 2
     tcp_workers: Annotated[int, Field(ge=1, le=128)] = 4
     max_connections: Annotated[int, Field(ge=64, le=1_000_000)] = 16384
     shm_mib: Annotated[int, Field(ge=64, le=65_536)] = 128
     pkg_mib: Annotated[int, Field(ge=8, le=1024)] = 16
-    # Without a password: the local pooler holds the credential.
-    database_url: Annotated[str, Field(pattern=r"^postgres://[a-z_]+@[a-z0-9.:-]*/[a-z_]+$")] = (
-        "postgres://kamailio@127.0.0.1:6432/kamailio"
-    )
+    database: Database = Database()
     digest_algorithm: Literal["MD5", "SHA-256"] = "MD5"
     auth_failures: AuthFailures = AuthFailures()
     max_calls_per_user: Annotated[int, Field(ge=1)] = 10
@@ -61,16 +67,46 @@ class Rtpengine(Component):
 
 
 class Openbao(Component):
-    pass
+    log_level: Literal["warn", "info", "debug"] = "info"
+    # Of the loopback interface and a cluster of one, so in no list of listeners.
+    cluster_port: Annotated[int, Field(ge=1024, le=65535)] = 8201
+
+
+class Database(Component):
+    """roles: those whose hosts may log in. schema_files: a directory of versioned SQL files."""
+
+    roles: Annotated[list[str], Field(min_length=1)]
+    schema_files: Annotated[str, Field(pattern=r"^salt://[a-z0-9_/-]+$")] | None = None
 
 
 class Postgresql(Component):
-    pass
+    version: Annotated[int, Field(ge=15, le=30)] = 17
+    timescaledb: bool = True
+    max_connections: Annotated[int, Field(ge=20, le=10_000)] = 200
+    shared_buffers_mib: Annotated[int, Field(ge=16, le=1_048_576)] = 128
+    # By the owner's name: one database and one role per component.
+    databases: dict[Annotated[str, Field(pattern=r"^[a-z_]{1,63}$")], Database] = {}
+
+
+class RedisUser(Component):
+    """What the hosts of a role may touch: key and channel patterns, command rules."""
+
+    keys: Annotated[list[str], Field(min_length=1)]
+    channels: list[str] = []
+    commands: Annotated[
+        list[Annotated[str, Field(pattern=r"^[+-]@?[a-z|-]+$")]], Field(min_length=1)
+    ]
 
 
 class Redis(Component):
-    pass
+    maxmemory_mib: Annotated[int, Field(ge=16, le=1_048_576)] = 256
+    users: dict[str, RedisUser] = {}
 
 
 class Pgbouncer(Component):
-    pass
+    # Of a socket and the loopback interface, so in no list of listeners.
+    port: Annotated[int, Field(ge=1024, le=65535)] = 6432
+    group: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "kamailio"
+    databases: list[Annotated[str, Field(pattern=r"^[a-z_]{1,63}$")]] = []
+    max_client_connections: Annotated[int, Field(ge=10, le=100_000)] = 400
+    pool_size: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -1,0 +1,109 @@
+"""What Asterisk's configuration says, worked out from pillar: dialled patterns, codecs, proxies."""
+
+import re
+
+CODECS = {"PCMA": "alaw", "PCMU": "ulaw", "G722": "g722", "opus": "opus"}
+
+# The one suite that Asterisk's SDES offers (res_pjsip_sdp_rtp, with srtp_tag_32 off).
+SRTP_SUITE = "AES_CM_128_HMAC_SHA1_80"
+
+
+def patterns(numbers):
+    """Return the dialplan patterns of a set of numbers: one for each first digit and length.
+
+    numbers: strings of digits. ["1001", "1002", "2001"] gives ["_1XXX", "_2XXX"]: a new subscriber
+    of a known range changes nothing in the PBX, and the proxy answers 404 for those who are none.
+    Raises ValueError for anything but digits (it would be dialplan syntax).
+    """
+    wrong = [number for number in numbers if not re.fullmatch(r"[0-9]{2,15}", number)]
+    if wrong:
+        raise ValueError(f"not a number to dial: {wrong[0]!r}")
+    return sorted({f"_{number[0]}{'X' * (len(number) - 1)}" for number in numbers})
+
+
+def codecs(names):
+    """Return Asterisk's names of codecs, in the order of policy. Raises ValueError for others."""
+    unknown = [name for name in names if name not in CODECS]
+    if unknown:
+        raise ValueError(f"Asterisk is built without codec {unknown[0]}")
+    return [CODECS[name] for name in names]
+
+
+def plan(voip):
+    """Return all that the templates need beside addresses and ports.
+
+    voip: pillar['voip'] of a PBX host. Gives codecs, patterns, proxies ([{name, address, fqdn}]).
+    Raises ValueError when policy names no SRTP suite that Asterisk has.
+    """
+    routing = voip["routing"]
+    if SRTP_SUITE not in routing["srtp_suites"]:
+        raise ValueError(f"Asterisk speaks {SRTP_SUITE} only, which policy does not allow")
+    return {
+        "codecs": codecs(routing["codecs"]),
+        "patterns": patterns([item["number"] for item in voip["subscribers"]]),
+        "proxies": [
+            {"name": name, "address": host["internal"], "fqdn": host["fqdn"]}
+            for name, host in sorted(voip["hosts"].items())
+            if "sip" in host["roles"]
+        ],
+    }
+
+
+def trial_config(text, directory, room):
+    """Return asterisk.conf's text for a trial: read from directory, everything written to room."""
+    sections = re.split(r"^(?=\[)", text, flags=re.MULTILINE)
+    kept = "".join(item for item in sections if not item.startswith("[directories]"))
+    written = ("astrundir", "astdbdir", "astlogdir", "astspooldir", "astkeydir", "astcachedir")
+    paths = {"astetcdir": directory} | dict.fromkeys(written, room)
+    lines = ["[directories]", *(f"{name} => {path}" for name, path in paths.items())]
+    return "\n".join([*lines, "", kept])
+
+
+def counters(text, direction):
+    """Return {packets, lost, jitter_ms} of direction "rx" or "tx" from CHANNEL(rtcp,all).
+
+    text: "ssrc=1;themssrc=2;lp=0;rxjitter=0.000;rxcount=50;txjitter=...;txcount=...;rlp=0;rtt=...":
+    lp are packets that Asterisk misses, rlp those that the peer reported missing. None for what is
+    not there (no media yet).
+    """
+    fields = dict(item.split("=", 1) for item in (text or "").split(";") if "=" in item)
+    lost = {"rx": "lp", "tx": "rlp"}[direction]
+    jitter = _number(fields.get(f"{direction}jitter"))
+    return {
+        "packets": _integer(fields.get(f"{direction}count")),
+        "lost": _integer(fields.get(lost)),
+        "jitter_ms": None if jitter is None else round(jitter * 1000, 3),
+    }
+
+
+def _number(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return None
+
+
+def _integer(text):
+    number = _number(text)
+    return None if number is None else int(number)
+
+
+def seconds(text):
+    """Return a duration "00:01:05" in seconds, None for anything else."""
+    parts = text.split(":")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        return None
+    hours, minutes, rest = map(int, parts)
+    return hours * 3600 + minutes * 60 + rest
+
+
+# Of the lines that a trial start writes: what makes a configuration wrong. Asterisk goes on without
+# the part that it could not read, so each of these would be a call that fails later.
+_WRONG = re.compile(r"\bERROR\[|\bWARNING\[.*?\]: (?:pbx_config|config|loader)\b")
+
+
+def complaints(output):
+    """Return the lines of Asterisk's output that say a file is wrong, without colour and time."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    found = [line.strip() for line in plain.splitlines() if _WRONG.search(line)]
+    return [re.sub(r"^\[[^\]]*\] ", "", line) for line in found]

@@ -1,0 +1,29 @@
+{%- set voip = pillar['voip'] %}
+include:
+  - rtpengine.installed
+
+Configure RTPEngine:
+  voip_config.managed:
+    - name: /etc/rtpengine
+    - source: salt://rtpengine/files
+    - files: [rtpengine.conf]
+    - check: rtpengine.check_config
+    - group: rtpengine
+    - context:
+        addresses: {{ voip.self.addresses | tojson }}
+        ports: {{ voip.ports.rtpengine | tojson }}
+        settings: {{ voip.rtpengine | tojson }}
+        forwarding: {{ salt['rtpengine.forwarding']() | tojson }}
+    - require:
+      - voip_package: Install RTPEngine
+
+Confine the RTPEngine service:
+  voip_config.managed:
+    - name: /etc/systemd/system/rtpengine-daemon.service.d
+    - source: salt://rtpengine/files
+    - files: [voip.conf]
+    - mode: "0644"
+    - context:
+        forwarding: {{ salt['rtpengine.forwarding']() | tojson }}
+    - require:
+      - voip_package: Install RTPEngine

@@ -1,0 +1,5 @@
+# RTPEngine: the media relay between every pair of legs.
+include:
+  - rtpengine.installed
+  - rtpengine.configured
+  - rtpengine.running

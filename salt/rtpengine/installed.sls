@@ -1,0 +1,3 @@
+Install RTPEngine:
+  voip_package.installed:
+    - name: rtpengine
