@@ -16,11 +16,14 @@ from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "voip_pki"
 
-DIRECTORY = "/etc/voip-stack/tls"
-
 
 def __virtual__():
     return __virtualname__
+
+
+def directory():
+    """Return where this machine's certificates, keys and the root CA are."""
+    return f"{__opts__.get('voip_stack_dir', '/etc/voip-stack')}/tls"
 
 
 def settings(name):
@@ -53,7 +56,7 @@ def shortcoming(name, wanted=None):
 def permission_drift(name, wanted=None):
     """Return {"group": {...}, "mode": {...}} where the key's owner or mode is not as wanted."""
     wanted = wanted or settings(name)
-    status = os.stat(os.path.join(DIRECTORY, f"{name}.key"))
+    status = os.stat(os.path.join(directory(), f"{name}.key"))
     group_id = _group_id(wanted["group"])
     drift = {}
     if status.st_gid != group_id:
@@ -66,7 +69,7 @@ def permission_drift(name, wanted=None):
 def fix_permissions(name, wanted=None):
     """Give the key of component `name` its group and mode. Returns True."""
     wanted = wanted or settings(name)
-    path = os.path.join(DIRECTORY, f"{name}.key")
+    path = os.path.join(directory(), f"{name}.key")
     os.chown(path, 0, _group_id(wanted["group"]))
     os.chmod(path, int(wanted["mode"], 8))
     return True
@@ -96,14 +99,14 @@ def renew(name, wanted=None):
 def install(name, chain, key_pem, group, mode):
     """Put a certificate and its key in place at once. Returns True."""
     group_id = _group_id(group)
-    link = os.path.join(DIRECTORY, f"{name}.d")
-    generation = os.path.join(DIRECTORY, f".{name}.{voip_x509.describe(chain)['serial']}")
+    link = os.path.join(directory(), f"{name}.d")
+    generation = os.path.join(directory(), f".{name}.{voip_x509.describe(chain)['serial']}")
     voip_files.write(f"{generation}/key.pem", key_pem, int(mode, 8), group_id)
     voip_files.write(f"{generation}/cert.pem", chain, 0o644)
     _point(link, os.path.basename(generation))
-    _point(os.path.join(DIRECTORY, f"{name}.crt"), f"{name}.d/cert.pem")
-    _point(os.path.join(DIRECTORY, f"{name}.key"), f"{name}.d/key.pem")
-    for old in pathlib.Path(DIRECTORY).glob(f".{name}.*"):
+    _point(os.path.join(directory(), f"{name}.crt"), f"{name}.d/cert.pem")
+    _point(os.path.join(directory(), f"{name}.key"), f"{name}.d/key.pem")
+    for old in pathlib.Path(directory()).glob(f".{name}.*"):
         if old.name != os.path.basename(generation) and old.is_dir():
             shutil.rmtree(old)
     return True
@@ -118,7 +121,7 @@ def ca_pem():
         return _text("ca.crt")
     except FileNotFoundError:
         raise voip_errors.Unavailable(
-            f"the root CA is not known here ({DIRECTORY}/ca.crt): apply devstack first, so that "
+            f"the root CA is not known here ({directory()}/ca.crt): apply devstack first, so that "
             "the platform has a PKI"
         ) from None
 
@@ -135,12 +138,12 @@ def trust(pem):
     """Make `pem` the root CA that this machine trusts. Raises when it is no CA. Returns True."""
     if problem := voip_x509.problem_of_root(pem):
         raise CommandExecutionError(f"refused as the root CA: {problem}")
-    voip_files.write(os.path.join(DIRECTORY, "ca.crt"), pem.strip() + "\n", 0o644)
+    voip_files.write(os.path.join(directory(), "ca.crt"), pem.strip() + "\n", 0o644)
     return True
 
 
 def _text(name):
-    return pathlib.Path(DIRECTORY, name).read_text(encoding="utf-8")
+    return pathlib.Path(directory(), name).read_text(encoding="utf-8")
 
 
 def _group_id(group):

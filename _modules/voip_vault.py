@@ -1,7 +1,7 @@
 """This machine's secrets in the Vault: enrol, read, write. Secrets stay inside the minion process.
 
-A VM's identity is one AppRole, in /etc/voip-stack/vault/approle.json (0600): role_id, secret_id and
-when the secret_id ends. Functions that return a secret refuse to run as a job of their own, because a
+A VM's identity is one AppRole, in /etc/voip-stack/vault/approle.json (0600): role_id, secret_id
+and when the secret_id ends. Functions that return a secret refuse to run as a job of their own: a
 job's return travels over the event bus and is kept in the master's job cache.
 
 saltext-vault is not used for this: it reads its identity from the minion's configuration when the
@@ -14,31 +14,29 @@ import secrets
 import time
 
 import voip_files
-from voip_errors import Denied, NotFound, WrapSpent
+import voip_vault_client
+from voip_errors import Denied, NotFound, Refused, WrapSpent
 
 __virtualname__ = "voip_vault"
 
-DIRECTORY = "/etc/voip-stack/vault"
-CA_FILE = "/etc/voip-stack/tls/ca.crt"
-# Until OpenBao has a certificate of its own PKI, its own machine trusts the self-signed one.
-BOOTSTRAP_CA_FILE = "/etc/voip-stack/tls/openbao-bootstrap.crt"
 # A secret_id with less than this part of its life left counts as not enrolled: it is renewed early.
 RENEW_FRACTION = 0.33
+SECRET_FUNCTIONS = ("voip_vault.read", "voip_vault.secret", "voip_vault_admin.read")
 
 
 def __virtual__():
     return __virtualname__
 
 
-def read(path, **kwargs):
+def read(path, identity="approle", **kwargs):
     """Return the newest version of a KV secret, a dict.
 
-    path: below the KV mount, such as "hosts/sip-1/postgresql".
+    path: below the KV mount, such as "hosts/sip-1/postgresql". identity: see session().
     Policy: `read` on <kv_mount>/data/<path>.
     Raises NotFound, Denied, Sealed, Unavailable.
     """
-    _refuse_as_job("read", kwargs)
-    return session().read(f"{_settings()['kv_mount']}/data/{path}")["data"]
+    _refuse_as_job(kwargs)
+    return session(identity).read(f"{_settings()['kv_mount']}/data/{path}")["data"]
 
 
 def secret(name, key="password", **kwargs):
@@ -46,7 +44,7 @@ def secret(name, key="password", **kwargs):
 
     Policy: `read` on <kv_mount>/data/hosts/<host>/<name>.
     """
-    _refuse_as_job("secret", kwargs)
+    _refuse_as_job(kwargs)
     return read(f"hosts/{__opts__['id']}/{name}")[key]
 
 
@@ -69,7 +67,7 @@ def write(path, data):
 
 
 def missing(path, names):
-    """Return which of `names` the KV secret at `path` does not have, sorted. Values are not returned.
+    """Return which of `names` the KV secret at `path` does not have, sorted; never a value.
 
     Policy: `read` on <kv_mount>/data/<path>.
     """
@@ -80,7 +78,7 @@ def missing(path, names):
     return sorted(name for name in names if not current.get(name))
 
 
-def ensure(path, names, bits=192, fixed=None):
+def ensure(path, names, bits=192, fixed=None, identity="approle"):
     """Make the values that the KV secret at `path` lacks. Returns the names made, sorted.
 
     names: list, each gets a random URL-safe value of `bits` bits. fixed: dict of values that are
@@ -88,7 +86,7 @@ def ensure(path, names, bits=192, fixed=None):
     Policy: `create`, `read` and `update` on <kv_mount>/data/<path>.
     """
     try:
-        answer = session().read(f"{_settings()['kv_mount']}/data/{path}")
+        answer = session(identity).read(f"{_settings()['kv_mount']}/data/{path}")
         current, version = answer["data"], answer["metadata"]["version"]
     except NotFound:
         current, version = {}, 0
@@ -97,8 +95,8 @@ def ensure(path, names, bits=192, fixed=None):
     if not made and not stale:
         return []
     wanted = current | stale | {name: secrets.token_urlsafe(bits // 8) for name in made}
-    # Check-and-set: of two who make the same secret at once, one loses instead of both half-winning.
-    session().write(
+    # Check-and-set: of two who make the same secret at once, one fails.
+    session(identity).write(
         f"{_settings()['kv_mount']}/data/{path}", {"data": wanted, "options": {"cas": version}}
     )
     return sorted([*made, *stale])
@@ -141,7 +139,7 @@ def issue(name):
     """Issue a response-wrapped secret_id for the AppRole `name`; run on the provisioning machine.
 
     Returns {"role_id", "wrap_token", "ttl_s"}: what travels is worth nothing once used, works from
-    the AppRole's addresses only, and dies after ttl_s. Earlier secret_ids of the role are destroyed.
+    the AppRole's addresses only, and dies after ttl_s. The role's earlier secret_ids are destroyed.
     Policy: `provision` (see voip_vault_plan).
     """
     settings = _settings()
@@ -165,11 +163,11 @@ def enrol(role_id, wrap_token, ca_pem=None):
     issue another, and ask why.
     """
     settings = _settings()
-    if ca_pem and not os.path.exists(CA_FILE):
+    if ca_pem and not __salt__["voip_pki.trusted"]():
         __salt__["voip_pki.trust"](ca_pem)
     identity = unwrap(connect(), wrap_token, settings["approle_mount"], __opts__["id"], role_id)
     connect().login(settings["approle_mount"], identity["role_id"], identity["secret_id"])
-    _store("approle", identity)
+    store_identity("approle", identity)
     return True
 
 
@@ -179,15 +177,13 @@ def unwrap(vault, wrap_token, mount, name, role_id):
     The creation path proves that the Vault made it for this AppRole's secret_id: anyone could wrap
     a secret_id of another role in a token of their own.
     """
-    import hvac.exceptions
-
     expected = f"auth/{mount}/role/{name}/secret-id"
     try:
         made_by = vault.write("sys/wrapping/lookup", {"token": wrap_token})["data"]
         if made_by["creation_path"] != expected:
             raise WrapSpent(f"the wrapping token was not made by {expected}: not used")
         data = vault.with_token(wrap_token).write("sys/wrapping/unwrap", {})["data"]
-    except (hvac.exceptions.InvalidRequest, Denied, NotFound) as err:
+    except (Refused, Denied, NotFound) as err:
         raise WrapSpent(
             "the wrapping token is spent or expired: if nobody here used it, somebody else did"
         ) from err
@@ -210,12 +206,16 @@ def status():
 
 def connect():
     """Return a session that is not logged in."""
-    import voip_vault_client
-
     settings = _settings()
-    ca_file = BOOTSTRAP_CA_FILE if os.path.exists(BOOTSTRAP_CA_FILE) else CA_FILE
+    # Until OpenBao has a certificate of its own PKI, its own machine trusts the self-signed one.
+    ca_file = bootstrap_ca_file()
+    if not os.path.exists(ca_file):
+        ca_file = f"{__salt__['voip_pki.directory']()}/ca.crt"
     return voip_vault_client.Session(
-        settings["address"], __pillar__["voip"]["ports"]["openbao"]["api"], settings["name"], ca_file
+        settings["address"],
+        __pillar__["voip"]["ports"]["openbao"]["api"],
+        settings["name"],
+        ca_file,
     )
 
 
@@ -238,13 +238,13 @@ def session(name="approle"):
     return __context__[key]
 
 
+def bootstrap_ca_file():
+    """Return where the certificate is that this machine trusts before the PKI exists."""
+    return f"{__salt__['voip_pki.directory']()}/openbao-bootstrap.crt"
+
+
 def store_identity(name, identity):
-    """Keep an identity (dict with role_id, secret_id) under `name`, 0600."""
-    __context__.pop(f"voip_vault.session.{name}", None)
-    _store(name, identity)
-
-
-def _store(name, identity):
+    """Keep an identity under `name`, 0600: dict with role_id, secret_id, issued, expires."""
     voip_files.write(_path(name), json.dumps(identity), mode=0o600, directory_mode=0o700)
     __context__.pop(f"voip_vault.session.{name}", None)
 
@@ -265,16 +265,17 @@ def _ends_soon(identity):
 
 
 def _path(name):
-    return f"{DIRECTORY}/{name}.json"
+    return f"{__opts__.get('voip_stack_dir', '/etc/voip-stack')}/vault/{name}.json"
 
 
 def _settings():
     return __pillar__["voip"]["vault"]
 
 
-def _refuse_as_job(function, kwargs):
-    if kwargs.get("__pub_fun") == f"{__virtualname__}.{function}":
+def _refuse_as_job(kwargs):
+    # __pub_fun is the function that the job asked for; Salt hands it to whatever takes kwargs.
+    if kwargs.get("__pub_fun") in SECRET_FUNCTIONS:
         raise Denied(
-            f"{__virtualname__}.{function} returns a secret: a job's return is kept by the master. "
-            "Call it from a state"
+            f"{kwargs['__pub_fun']} returns a secret: a job's return is kept by the master. Call "
+            "it from a state"
         )

@@ -1,4 +1,4 @@
-"""What can go wrong between a state and a service, as classes: states decide by class, never by text."""
+"""What can go wrong with a service, as classes: states decide by class, never by text."""
 
 from salt.exceptions import CommandExecutionError
 
@@ -9,6 +9,10 @@ class NotFound(CommandExecutionError):
 
 class Denied(CommandExecutionError):
     """The server knows us, or does not, and refuses (HTTP 403, or a login refused)."""
+
+
+class Refused(CommandExecutionError):
+    """The server understands and will not: a wrong value, or not now (HTTP 400)."""
 
 
 class Unavailable(CommandExecutionError):

@@ -11,13 +11,14 @@ import hvac
 import hvac.exceptions
 import requests
 import requests.adapters
-from voip_errors import Denied, NotFound, Sealed, Unavailable
+from voip_errors import Denied, NotFound, Refused, Sealed, Unavailable
 
 # hvac maps each HTTP status to a class; these are the ones that a state must tell apart.
 _CLASSES = (
     (hvac.exceptions.InvalidPath, NotFound),
     (hvac.exceptions.Forbidden, Denied),
     (hvac.exceptions.Unauthorized, Denied),
+    (hvac.exceptions.InvalidRequest, Refused),
 )
 
 
@@ -71,8 +72,8 @@ class Session:
             answer = self.call(
                 "post", f"auth/{mount}/login", {"role_id": role_id, "secret_id": secret_id}
             )
-        except hvac.exceptions.InvalidRequest as err:
-            raise Denied(f"the Vault refuses this AppRole: {_reasons(err)}") from err
+        except Refused as err:
+            raise Denied(f"the Vault refuses this AppRole: {err}") from err
         self._client.token = answer["auth"]["client_token"]
         return self
 
@@ -111,8 +112,6 @@ class Session:
         except tuple(theirs for theirs, _ in _CLASSES) as err:
             ours = next(ours for theirs, ours in _CLASSES if isinstance(err, theirs))
             raise ours(f"{path}: {_reasons(err)}") from err
-        except hvac.exceptions.InvalidRequest:
-            raise
         except hvac.exceptions.VaultError as err:
             raise Unavailable(f"the Vault at {self.url} fails: {path}: {_reasons(err)}") from err
         except requests.exceptions.SSLError as err:

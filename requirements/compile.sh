@@ -8,3 +8,4 @@ lock() {
 }
 case "${1:-all}" in host|all) lock host.in -o host.lock ;; esac
 case "${1:-all}" in minion|all) lock -c host.lock minion.in -o minion.lock ;; esac
+case "${1:-all}" in devstack|all) lock -c host.lock devstack.in -o devstack.lock ;; esac

@@ -284,6 +284,7 @@ def _provisioning(pillar: Pillar) -> dict[str, Any]:
         own = certificates(pillar, name)
         found[name] = {
             "address": str(host.internal),
+            "addresses": sorted({item for entry in own.values() for item in entry["ip_sans"]}),
             "roles": host.roles,
             "secrets": [item for role in host.roles for item in pillar.secrets.get(role, [])],
             "names": sorted({item for entry in own.values() for item in entry["alt_names"]}),

@@ -1,0 +1,108 @@
+"""Keep the Vault as the platform needs it, and this machine enrolled in it.
+
+Each state converges a whole set, with one read per object: engines, identities (policies, AppRoles,
+PKI roles), certificate authorities, generated secrets. No change ever shows a secret.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "voip_vault"
+
+
+def __virtual__():
+    if "voip_vault_admin.engine_difference" in __salt__:
+        return __virtualname__
+    return (False, "the voip_vault_admin execution module is missing")
+
+
+def engines(name):
+    """The secret engines of the platform are enabled. name: only a label."""
+
+    def act(changes):
+        for mount, change in changes.items():
+            __salt__["voip_vault_admin.make_engine"](mount, change["old"], change["new"])
+
+    return _converge(name, lambda: __salt__["voip_vault_admin.engine_difference"](), act)
+
+
+def identities(name):
+    """Policies, AppRoles, PKI roles and URLs are as pillar's hosts need them."""
+    return _converge(
+        name,
+        lambda: __salt__["voip_vault_admin.object_difference"](),
+        lambda _: __salt__["voip_vault_admin.write_objects"](),
+    )
+
+
+def authorities(name, root_name, intermediate_name):
+    """The root CA and the intermediate CA exist, and this machine trusts the root.
+
+    root_name, intermediate_name: their common names, used when they are made.
+    """
+    makers = {0: ("make_root", root_name), 1: ("make_intermediate", intermediate_name)}
+
+    def check():
+        mounts = [__pillar__["voip"]["vault"][key] for key in ("pki_root_mount", "pki_mount")]
+        missing = __salt__["voip_vault_admin.missing_authorities"]()
+        changes = {
+            mount: {"old": None, "new": makers[index][1]}
+            for index, mount in enumerate(mounts)
+            if mount in missing
+        }
+        if not __salt__["voip_vault_admin.is_root_published"]():
+            changes["trusted root"] = {"old": "another, or none", "new": "the Vault's"}
+        return changes
+
+    def act(changes):
+        for function, common_name in makers.values():
+            if common_name in [change["new"] for change in changes.values()]:
+                __salt__[f"voip_vault_admin.{function}"](common_name)
+        __salt__["voip_vault_admin.publish_root"]()
+
+    return _converge(name, check, act)
+
+
+def generated(name):
+    """Each host's generated secrets exist (pillar vault.yaml: secrets)."""
+    return _converge(
+        name,
+        lambda: {
+            path: {"old": None, "new": f"made: {', '.join(keys)}"}
+            for path, keys in __salt__["voip_vault_admin.missing_secrets"]().items()
+        },
+        lambda _: __salt__["voip_vault_admin.make_secrets"](),
+    )
+
+
+def enrolled(name):
+    """The machine that provisions is enrolled as itself; others are by voip_vault.enrol's runner.
+
+    name: the host's name.
+    """
+
+    def act(_):
+        issued = __salt__["voip_vault.issue"](name)
+        __salt__["voip_vault.enrol"](issued["role_id"], issued["wrap_token"])
+
+    return _converge(
+        name,
+        lambda: (
+            {} if __salt__["voip_vault.is_enrolled"]() else {"identity": {"old": None, "new": name}}
+        ),
+        act,
+    )
+
+
+def _converge(name, check, act):
+    """The three beats. check: returns the changes. act: takes them."""
+    ret = {"name": name, "result": True, "changes": {}, "comment": "as wanted"}
+    try:
+        ret["changes"] = check()
+        if not ret["changes"]:
+            return ret
+        if __opts__["test"]:
+            return ret | {"result": None, "comment": f"{len(ret['changes'])} would be made"}
+        act(ret["changes"])
+    except CommandExecutionError as err:
+        return ret | {"result": False, "changes": {}, "comment": str(err)}
+    return ret | {"comment": f"{len(ret['changes'])} made"}

@@ -1,0 +1,192 @@
+"""What the Vault must hold for the platform, as {path: values}: pure data made from the pillar.
+
+Each value is written as the API returns it (seconds as numbers, lists as lists), so that comparing
+needs no conversion: a duration that comes back in another form would be rewritten at every run.
+"""
+
+import json
+
+# What everybody may do: look at their own token. The `default` policy is wider, so not given.
+SELF = {"auth/token/lookup-self": ["read"]}
+
+
+def mounts(settings, pki):
+    """Return the secret engines: {mount: {"type", "options", "max_lease_ttl_s"}}."""
+    return {
+        settings["kv_mount"]: {"type": "kv", "options": {"version": "2"}},
+        settings["pki_root_mount"]: {"type": "pki", "max_lease_ttl_s": pki["root_ttl_s"]},
+        settings["pki_mount"]: {"type": "pki", "max_lease_ttl_s": pki["intermediate_ttl_s"]},
+    }
+
+
+def provisioner(settings, address):
+    """Return the policy and AppRole of the identity that provisions: it cannot change its own.
+
+    address: of the machine that provisions: the identity is worth nothing elsewhere.
+    """
+    approle, kv = settings["approle_mount"], settings["kv_mount"]
+    rules = {
+        **SELF,
+        "sys/mounts": ["read"],
+        f"{kv}/*": ["create", "read", "update", "patch", "list"],
+        "sys/policies/acl/host-*": ["create", "read", "update"],
+        "sys/policies/acl/operator": ["create", "read", "update"],
+        f"auth/{approle}/role/*": ["create", "read", "update", "list"],
+    }
+    for mount in (kv, settings["pki_root_mount"], settings["pki_mount"]):
+        rules[f"sys/mounts/{mount}"] = ["create", "read", "update"]
+        rules[f"sys/mounts/{mount}/tune"] = ["read", "update"]
+    for mount in (settings["pki_root_mount"], settings["pki_mount"]):
+        rules[f"{mount}/*"] = ["create", "read", "update", "list"]
+    rules[f"auth/{approle}/role/provision/*"] = ["deny"]
+    rules["sys/policies/acl/provision"] = ["read"]
+    rules[f"auth/{approle}/role/provision"] = ["read"]
+    return _policy("provision", rules) | _approle(settings, "provision", address, secret_id_ttl_s=0)
+
+
+def objects(settings, pki, hosts, control):
+    """Return every policy, AppRole and PKI role: {path: values}.
+
+    hosts: pillar's `provisioning`: {host: {"address", "roles", "secrets", "names",
+        "addresses"}}.
+    control: address of the control host, for the `operator` identity.
+    """
+    found = {}
+    for name, host in hosts.items():
+        found |= _policy(f"host-{name}", _host_rules(settings, name, host))
+        found |= _approle(settings, name, host["address"], policy=f"host-{name}")
+        if host["names"]:
+            found |= _pki_role(settings, pki, name, host)
+    found |= _policy("operator", _operator_rules(settings, hosts))
+    found |= _approle(settings, "operator", control)
+    found |= _urls(settings)
+    return found
+
+
+def secrets(hosts):
+    """Return the generated secrets: {kv path: username}. Each has `username` and `password`."""
+    return {
+        f"hosts/{name}/{secret}": name for name, host in hosts.items() for secret in host["secrets"]
+    }
+
+
+def difference(current, wanted):
+    """Return {key: {"old", "new"}} of the wanted values that `current` does not have.
+
+    Keys that are not wanted are the server's business. Lists are compared without their order.
+    """
+    return {
+        key: {"old": current.get(key), "new": value}
+        for key, value in wanted.items()
+        if _normal(current.get(key)) != _normal(value)
+    }
+
+
+def policy_text(rules):
+    """Return {path: [capability, ...] or (line, ...)} in the policy language, sorted."""
+    text = ""
+    for path, rule in sorted(rules.items()):
+        lines = [f"capabilities = {json.dumps(rule)}"] if isinstance(rule, list) else rule
+        text += "\n".join([f'path "{path}" {{', *(f"  {line}" for line in lines), "}", ""])
+    return text
+
+
+def _host_rules(settings, name, host):
+    kv = settings["kv_mount"]
+    rules = {**SELF, f"{kv}/data/hosts/{name}/*": ["read"]}
+    if host["names"]:
+        rules[f"{settings['pki_mount']}/sign/{name}"] = ["update"]
+    if "sip" in host["roles"]:
+        rules[f"{kv}/data/subscribers/*"] = ["create", "read", "update"]
+        rules[f"{kv}/metadata/subscribers/*"] = ["list"]
+        rules[f"{kv}/metadata/subscribers"] = ["list"]
+    return rules
+
+
+def _operator_rules(settings, hosts):
+    """Read the subscribers' passwords; issue secret_ids of hosts, wrapped and short-lived only."""
+    kv, approle = settings["kv_mount"], settings["approle_mount"]
+    wrapped = (
+        'capabilities = ["update"]',
+        'min_wrapping_ttl = "1s"',
+        f'max_wrapping_ttl = "{settings["wrap_ttl_s"]}s"',
+    )
+    rules = {
+        **SELF,
+        f"{kv}/data/subscribers/*": ["read"],
+        f"{kv}/metadata/subscribers/*": ["list"],
+        f"{kv}/metadata/subscribers": ["list"],
+    }
+    for name in hosts:
+        rules[f"auth/{approle}/role/{name}/secret-id"] = wrapped
+        rules[f"auth/{approle}/role/{name}/role-id"] = ["read"]
+    return rules
+
+
+def _policy(name, rules):
+    return {f"sys/policies/acl/{name}": {"policy": policy_text(rules)}}
+
+
+def _approle(settings, name, address, policy=None, secret_id_ttl_s=None):
+    """An AppRole whose secret_ids and tokens work from one address only.
+
+    Batch tokens: a login then writes nothing to storage, and a no-op run leaves nothing behind.
+    """
+    cidr = f"{address}/32"
+    ttl_s = settings["secret_id_ttl_s"] if secret_id_ttl_s is None else secret_id_ttl_s
+    return {
+        f"auth/{settings['approle_mount']}/role/{name}": {
+            "bind_secret_id": True,
+            "secret_id_bound_cidrs": [cidr],
+            "secret_id_num_uses": 0,
+            "secret_id_ttl": ttl_s,
+            "token_bound_cidrs": [address],
+            "token_no_default_policy": True,
+            "token_policies": [policy or name],
+            "token_ttl": settings["token_ttl_s"],
+            "token_max_ttl": settings["token_ttl_s"],
+            "token_type": "batch",
+        }
+    }
+
+
+def _pki_role(settings, pki, name, host):
+    values = {
+        "allow_any_name": False,
+        "allow_bare_domains": True,
+        "allow_glob_domains": False,
+        "allow_ip_sans": True,
+        "allow_localhost": False,
+        "allow_subdomains": False,
+        "allow_wildcard_certificates": False,
+        "allowed_domains": host["names"],
+        "client_flag": True,
+        "key_bits": 256,
+        "key_type": "ec",
+        "max_ttl": pki["certificate_ttl_s"],
+        "require_cn": True,
+        "server_flag": True,
+        "ttl": pki["certificate_ttl_s"],
+        "use_csr_common_name": True,
+        "use_csr_sans": False,
+    }
+    if not settings["external"]:
+        # OpenBao's own; HashiCorp's Vault does not know it.
+        values["allowed_ip_sans_cidr"] = [f"{item}/32" for item in host["addresses"]]
+    return {f"{settings['pki_mount']}/roles/{name}": values}
+
+
+def _urls(settings):
+    """Where certificates say that their issuer and revocation list are found."""
+    found = {}
+    for mount in (settings["pki_root_mount"], settings["pki_mount"]):
+        base = f"{settings['url']}/v1/{mount}"
+        found[f"{mount}/config/urls"] = {
+            "crl_distribution_points": [f"{base}/crl"],
+            "issuing_certificates": [f"{base}/ca"],
+        }
+    return found
+
+
+def _normal(value):
+    return sorted(value) if isinstance(value, list) else value

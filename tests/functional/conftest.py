@@ -1,0 +1,161 @@
+"""States through Salt's real loader, against real servers in temporary directories."""
+
+import copy
+import grp
+import json
+import os
+from pathlib import Path
+
+import pytest
+import salt.config
+from saltfactories.utils.functional import Loaders
+
+from tests.functional.openbao_server import Server, free_port
+from voip_stack import pillar as voip_pillar
+
+CHECKOUT = Path(__file__).parents[2]
+# Where every test host connects from; `elsewhere` is bound to an address that none of them has.
+HERE, ELSEWHERE = "127.0.0.1", "127.0.0.9"
+ELSEWHERE_HOST = "media-1"
+
+
+class Host:
+    """One minion's loaders, with its own directory in place of /etc/voip-stack."""
+
+    def __init__(self, name, etc, loaders):
+        self.name = name
+        self.etc = etc
+        self._loaders = loaders
+
+    @property
+    def modules(self):
+        return self._loaders.modules
+
+    @property
+    def states(self):
+        self.forget()  # a state run of its own, as each job of a minion is
+        return self._loaders.states
+
+    @property
+    def pillar(self):
+        return self._loaders.opts["pillar"]["voip"]
+
+    def forget(self):
+        """Drop the sessions of earlier calls."""
+        self._loaders.context.clear()
+
+
+@pytest.fixture(scope="module")
+def vault_port():
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def make_host(tmp_path_factory, vault_port):
+    """Return a function that makes a Host from the checkout's pillar, moved to loopback."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            made[name] = _host(tmp_path_factory.mktemp(name), name, vault_port)
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def devstack(make_host):
+    return make_host("devstack")
+
+
+@pytest.fixture(scope="module")
+def server(devstack, tmp_path_factory, vault_port):
+    """OpenBao as salt/openbao starts it: a self-signed listener, nothing initialised."""
+    devstack.modules.openbao.make_bootstrap_certificate()
+    running = Server(devstack.etc, tmp_path_factory.mktemp("bao"), vault_port).start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def provisioned(devstack, server):
+    """devstack after its states: unsealed, provisioned, enrolled, certified."""
+    for state, kwargs in PROVISIONING:
+        module, function = state.split(".")
+        ret = devstack.states[state](**kwargs)
+        assert ret.result is True, f"{module}.{function}: {ret.comment}"
+    return devstack
+
+
+# What salt/openbao and salt/vault declare, in order.
+PROVISIONING = [
+    ("openbao.initialized", {"name": "openbao"}),
+    ("openbao.unsealed", {"name": "openbao"}),
+    ("openbao.provisionable", {"name": "provision"}),
+    ("voip_vault.engines", {"name": "voip"}),
+    ("voip_vault.identities", {"name": "hosts"}),
+    (
+        "voip_vault.authorities",
+        {"name": "pki_int", "root_name": "root CA", "intermediate_name": "intermediate CA"},
+    ),
+    ("voip_vault.generated", {"name": "hosts"}),
+    ("voip_vault.enrolled", {"name": "devstack"}),
+    ("voip_certificate.managed", {"name": "openbao"}),
+    ("openbao.certified", {"name": "openbao"}),
+]
+
+
+@pytest.fixture
+def enrolled(make_host, provisioned):
+    """Return a function that enrols a host as the runner does, and returns it."""
+
+    def enrol(name):
+        host = make_host(name)
+        host.forget()
+        if not host.modules.voip_vault.is_enrolled():
+            ca_pem = provisioned.modules.voip_pki.ca_pem()
+            issued = provisioned.modules.voip_vault.issue(name)
+            host.modules.voip_vault.enrol(issued["role_id"], issued["wrap_token"], ca_pem)
+        return host
+
+    return enrol
+
+
+def _host(directory, name, vault_port):
+    etc = directory / "etc"
+    (etc / "tls").mkdir(parents=True)
+    config = {
+        "id": name,
+        "file_client": "local",
+        "file_roots": {"base": [str(CHECKOUT / "salt")]},
+        "pillar_roots": {"base": [str(directory / "pillar")]},
+        "cachedir": str(directory / "cache"),
+        "extension_modules": str(directory / "extmods"),  # not in the cache, which Loaders empties
+        "module_dirs": [str(CHECKOUT / "tests" / "functional" / "modules")],
+        "root_dir": str(directory),
+        "pki_dir": str(directory / "pki"),
+        "grains_cache": True,
+        "voip_stack_dir": str(etc),
+    }
+    (directory / "minion").write_text(json.dumps(config))
+    (directory / "pillar").mkdir()
+    (directory / "pillar" / "top.sls").write_text("base:\n  '*': [voip]\n")
+    text = json.dumps({"voip": _pillar(name, vault_port)})
+    (directory / "pillar" / "voip.sls").write_text(f"#!json\n{text}\n")
+    return Host(name, etc, Loaders(salt.config.minion_config(str(directory / "minion"))))
+
+
+def _pillar(name, vault_port):
+    checked = voip_pillar.load(CHECKOUT / "pillar")
+    voip = voip_pillar.compile_for(checked, name, {"provider": "lab"})
+    voip = copy.deepcopy(voip)
+    voip["vault"] |= {"address": HERE, "url": f"https://{HERE}:{vault_port}"}
+    voip["ports"]["openbao"]["api"] = vault_port
+    voip["peers"]["control"] = [HERE]
+    voip["self"]["addresses"]["internal"] = HERE
+    for certificate in voip["certificates"].values():
+        certificate |= {"ip_sans": [HERE], "group": grp.getgrgid(os.getgid()).gr_name}
+    for host, entry in voip.get("provisioning", {}).items():
+        entry["address"] = ELSEWHERE if host == ELSEWHERE_HOST else HERE
+        entry["addresses"] = [HERE]
+    return voip
