@@ -237,7 +237,7 @@ class UserAgent:
                 self.process.terminate()
             try:
                 await asyncio.wait_for(self.process.wait(), STOP_DEADLINE_S)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 with contextlib.suppress(ProcessLookupError):
                     self.process.kill()
                 await self.process.wait()

@@ -66,7 +66,7 @@ class Dialogue:
         since = self.remote.position()
         self.remote.command(ua, "uanew", settings.account(), quiet=True)
         event = self.remote.wait(
-            {ua: ["REGISTER_OK", "REGISTER_FAIL", "EXIT"]}, REGISTER_DEADLINE_S, since=since
+            {ua: ["REGISTER_OK", "REGISTER_FAIL", "ENDED"]}, REGISTER_DEADLINE_S, since=since
         )
         if event is None:
             raise CallError("", f"no answer within {REGISTER_DEADLINE_S:.0f} s", ua=ua)
@@ -119,7 +119,7 @@ class Dialogue:
     def hold(self, duration_s: float) -> None:
         """Let the tones sound. Raises CallError when the call ends meanwhile."""
         event = self.remote.wait(
-            {ua: ["CALL_CLOSED", "EXIT"] for ua in self.parties}, duration_s, since=self._dialled
+            {ua: ["CALL_CLOSED", "ENDED"] for ua in self.parties}, duration_s, since=self._dialled
         )
         if event is not None:
             raise CallError("", f"the call ended early: {self._explain(event)}", ua=event.ua)
@@ -168,7 +168,7 @@ class Dialogue:
         """The caller hangs up; every party has to see the end of the call."""
         self.remote.command(CALLER, "hangup")
         for ua in self.parties:
-            wanted = {ua: ["CALL_CLOSED", "EXIT"]}
+            wanted = {ua: ["CALL_CLOSED", "ENDED"]}
             if self.remote.wait(wanted, HANGUP_DEADLINE_S, since=self._dialled) is None:
                 number = self.parties[ua].number
                 raise CallError("", f"{number} did not see the end of the call", ua=ua)
@@ -183,7 +183,9 @@ class Dialogue:
 
     def _next(self, wanted: dict[str, list[str]], timeout_s: float) -> Event | None:
         """Wait for a wanted event, or for any party's end of the call."""
-        both = {ua: [*wanted.get(ua, []), "CALL_CLOSED", "EXIT"] for ua in {*self.parties, *wanted}}
+        both = {
+            ua: [*wanted.get(ua, []), "CALL_CLOSED", "ENDED"] for ua in {*self.parties, *wanted}
+        }
         return self.remote.wait(both, timeout_s, since=self._dialled)
 
     def _await(self, ua: str, kinds: list[str], step: str, timeout_s: float) -> Event:
@@ -195,7 +197,7 @@ class Dialogue:
         return event
 
     def _raise_if_closed(self, event: Event, step: str) -> None:
-        if event.kind not in ("CALL_CLOSED", "EXIT"):
+        if event.kind not in ("CALL_CLOSED", "ENDED"):
             return
         # When the callee ends a call, the caller's answer carries the code: that one is reported.
         if event.ua != CALLER:
@@ -203,10 +205,13 @@ class Dialogue:
         raise CallError(step, self._explain(event), sip_code(event.text), event.ua)
 
     def _callers_end(self, event: Event) -> Event:
-        wanted = {CALLER: ["CALL_CLOSED", "EXIT"]}
+        wanted = {CALLER: ["CALL_CLOSED", "ENDED"]}
         return self.remote.wait(wanted, ANSWER_DEADLINE_S, since=self._dialled) or event
 
     def _explain(self, event: Event) -> str:
-        if event.kind == "EXIT":
+        if event.kind == "ENDED":
             return f"baresip ended ({event.text})"
+        if event.kind == "REGISTER_FAIL" and event.text.startswith("Protocol error"):
+            name = self.parties[event.ua].proxy_name
+            return f"TLS with the proxy failed: its certificate is not our CA's, or not for {name}"
         return event.text or "no reason given"

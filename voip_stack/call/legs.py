@@ -206,9 +206,9 @@ def _connection(
     for item in connections:
         if remote is not None and item.remote == remote:
             return item
-        if remote_host is not None and item.remote.rpartition(":")[0] == remote_host:
-            if item.local.endswith(f":{port}"):
-                return item
+        host = item.remote.rpartition(":")[0]
+        if remote_host is not None and host == remote_host and item.local.endswith(f":{port}"):
+            return item
     raise CallError("", f"the proxy has no TLS connection with {remote or remote_host}")
 
 

@@ -41,7 +41,7 @@ def remote_argv() -> list[str]:
 
 @dataclass
 class Event:
-    """Something a user agent told: `kind` is baresip's event type, LOG, or EXIT."""
+    """Something a user agent told: `kind` is baresip's event type, LOG, or ENDED (the process)."""
 
     ua: str
     kind: str
@@ -219,7 +219,7 @@ class Remote:
         elif "log" in message:
             self._add(message, "LOG", {"param": message["log"]})
         elif "exit" in message:
-            self._add(message, "EXIT", {"param": str(message["exit"])})
+            self._add(message, "ENDED", {"param": str(message["exit"])})
 
     def _add(self, message: dict[str, Any], kind: str, data: dict[str, Any]) -> None:
         self.events.append(Event(message["ua"], kind, float(message["t"]), data))

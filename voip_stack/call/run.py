@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from voip_stack.call import evidence, plan as plans, tones
+from voip_stack.call import evidence, tones
+from voip_stack.call import plan as plans
 from voip_stack.call.dialogue import CALLEE, CALLER, Dialogue
 from voip_stack.call.failure import CallError
 from voip_stack.call.legs import Party, build_legs, channel_of

@@ -25,7 +25,7 @@ MIN_SHARE = 0.90
 MIN_PRESENT = 0.95
 MAX_GAP_S = 0.100
 MAX_ECHO_SHARE = 0.02
-LEVEL_RANGE_DBFS = (-30.0, -3.0)
+LEVEL_RANGE_DBFS = (-30.0, -4.0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What really went over a wire: captured packets judged against what the platform promises."""
