@@ -1,0 +1,49 @@
+# Converge the platform, hosts in order: what serves secrets, certificates and data comes first,
+# the others follow side by side. Run by `./voip up`; by hand: salt-run state.orchestrate orchestrate.up
+{%- set plan = salt['saltutil.runner']('voip_deploy.plan') %}
+
+Sync the extensions to every minion:
+  salt.function:
+    - name: saltutil.sync_all
+    - tgt: {{ plan['all'] | tojson }}
+    - tgt_type: list
+    - kwarg: {refresh: true}
+
+Converge the hosts that serve secrets and data:
+  salt.state:
+    - tgt: {{ plan['first'] | tojson }}
+    - tgt_type: list
+    - highstate: true
+    - queue: true
+    - require:
+      - salt: Sync the extensions to every minion
+
+Adopt the root CA:
+  salt.runner:
+    - name: voip_deploy.adopt_ca
+    - require:
+      - salt: Converge the hosts that serve secrets and data
+
+Hand every minion the root CA in its pillar:
+  salt.function:
+    - name: saltutil.refresh_pillar
+    - tgt: {{ plan['all'] | tojson }}
+    - tgt_type: list
+    - kwarg: {wait: true}
+    - require:
+      - salt: Adopt the root CA
+
+Give every host its Vault identity:
+  salt.runner:
+    - name: voip_vault.enrol
+    - require:
+      - salt: Hand every minion the root CA in its pillar
+
+Converge the other hosts:
+  salt.state:
+    - tgt: {{ plan['then'] | tojson }}
+    - tgt_type: list
+    - highstate: true
+    - queue: true
+    - require:
+      - salt: Give every host its Vault identity

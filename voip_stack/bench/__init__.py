@@ -1,0 +1,30 @@
+"""Benches: one module each, registered by name; every report has the same shape."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from voip_stack.bench.report import Report, table
+from voip_stack.problem import Problem
+
+# Name -> (module, what it measures). A module has run(rounds: int) -> list[Result] and ROUNDS.
+BENCHES = {
+    "up": ("voip_stack.bench.up", "a fresh copy of this checkout: up, up again, destroy"),
+    "up-cold": ("voip_stack.bench.up_cold", "the same with an empty cache"),
+    "apply": ("voip_stack.bench.apply", "state.apply on all hosts when nothing is to do"),
+}
+
+__all__ = ["Report", "run", "table", "titles"]
+
+
+def titles() -> dict[str, str]:
+    return {name: title for name, (_, title) in BENCHES.items()}
+
+
+def run(name: str, rounds: int | None = None) -> Report:
+    """Run one bench. Problem for a name that is none."""
+    if name not in BENCHES:
+        raise Problem(f"There is no bench {name}", "", f"one of {', '.join(BENCHES)}", code=2)
+    module = import_module(BENCHES[name][0])
+    count = rounds or module.ROUNDS
+    return Report(name, count, module.run(count))

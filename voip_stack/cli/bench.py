@@ -1,0 +1,41 @@
+"""`./voip bench NAME`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def bench(
+    name: Annotated[
+        str | None, typer.Argument(help="Which bench; without a name they are listed.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 1 when a goal is missed.")] = False,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="How often to measure.")
+    ] = None,
+) -> None:
+    """Measure, and compare with the goals.
+
+    \b
+    JSON: {bench, rounds, results: [{name, value, unit, goal, met}]}; goal and met are null where
+    a number only explains where the time goes.
+    \b
+    Examples:
+      ./voip bench
+      ./voip bench apply --rounds 5
+      ./voip bench up --json --check
+    """
+    from voip_stack import bench as benches
+
+    if name is None:
+        for key, title in benches.titles().items():
+            typer.echo(f"{key:<12}{title}")
+        return
+    report = benches.run(name, rounds)
+    typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else benches.table(report))
+    if check and not report.is_met:
+        raise typer.Exit(1)

@@ -1,0 +1,33 @@
+"""`./voip test [KIND] [pytest's arguments]`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def run_tests(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND] [--no-lab] [PYTEST...]",
+            help="unit, render, functional, integration, lab or all (the default); "
+            "what follows goes to pytest.",
+        ),
+    ] = None,
+) -> None:
+    """Run the tests in one pytest run; the lab is brought up when it is down.
+
+    On a machine that cannot hold a lab the rest runs, what did not is named, and the exit code is
+    1; with --no-lab the lab tests are left out on purpose and do not count.
+
+    \b
+    Examples:
+      ./voip test unit
+      ./voip test lab -k firewall
+      ./voip test --no-lab
+    """
+    from voip_stack.testing import run
+
+    raise typer.Exit(run(arguments or []))

@@ -1,0 +1,114 @@
+"""The state of a deployment: guests, master, minions, components. Asks, changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from voip_stack import deployment, paths, providers
+from voip_stack.master import client, daemon
+from voip_stack.pillar import Pillar, load
+from voip_stack.problem import Problem
+
+ANSWER_S = 10
+
+
+@dataclass
+class Component:
+    """A component on a host, as `_modules/voip_status.py` reports it."""
+
+    host: str
+    name: str
+    unit: str
+    active: str
+    version: str | None
+    minimum: str | None
+    safe: str | None
+    why: str | None
+    is_safe: bool | None
+    source: str | None
+    note: str = ""
+
+    @property
+    def is_up(self) -> bool:
+        return self.active == "active"
+
+
+@dataclass
+class Health:
+    """guests: {host: the provider's record}. minions: {host: has it answered}."""
+
+    provider: str
+    converged: str | None
+    master: dict[str, Any]
+    guests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    minions: dict[str, bool] = field(default_factory=dict)
+    components: list[Component] = field(default_factory=list)
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_ok(self) -> bool:
+        return (
+            bool(self.converged)
+            and self.master["running"]
+            and all(guest["state"] == "running" for guest in self.guests.values())
+            and all(self.minions.values())
+            and all(component.is_up for component in self.components)
+            and all(component.is_safe is not False for component in self.components)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"ok": self.is_ok}
+
+
+def look() -> Health:
+    """Ask provider, master and minions. What does not answer is reported, not raised."""
+    pillar = load(paths.pillar_dir())
+    facts = deployment.read()
+    provider = providers.get(facts.get("provider"), pillar)
+    process = daemon.process()
+    health = Health(
+        provider.name,
+        facts.get("converged"),
+        {"running": process is not None, "pid": process.pid if process else None},
+        unavailable=_unavailable(facts),
+    )
+    health.guests = {host: guest.as_dict() for host, guest in provider.guests().items()}
+    health.minions = dict.fromkeys(pillar.minions(), False)
+    if process is not None:
+        _ask(health, pillar)
+    return health
+
+
+def _ask(health: Health, pillar: Pillar) -> None:
+    try:
+        job = client.run(pillar.minions(), "voip_status.report", deadline_s=ANSWER_S)
+    except Problem:
+        return
+    for host, components in job.returns.items():
+        health.minions[host] = True
+        if isinstance(components, dict):
+            health.components += [
+                Component(host=host, name=name, **values) for name, values in components.items()
+            ]
+    health.components.sort(key=lambda item: list(pillar.hosts).index(item.host))
+
+
+def _unavailable(facts: dict[str, Any]) -> dict[str, str]:
+    found = {}
+    for name, choice in facts.get("packages", {}).items():
+        if not choice.get("source"):
+            tried = "; ".join(f"{item['source']}: {item['result']}" for item in choice["tried"])
+            found[name] = f"tried {tried}"
+    return found
+
+
+def is_up() -> bool:
+    """True when there is a converged deployment whose guests run and minions answer."""
+    facts = deployment.read()
+    if not facts.get("converged") or not daemon.is_running():
+        return False
+    health = look()
+    return all(guest["state"] == "running" for guest in health.guests.values()) and all(
+        health.minions.values()
+    )

@@ -1,0 +1,42 @@
+"""`./voip destroy`: the reverse of `up`. Every part may be gone already."""
+
+from __future__ import annotations
+
+import shutil
+
+from voip_stack import deployment, paths, providers
+from voip_stack.master import config, daemon
+from voip_stack.pillar import load
+from voip_stack.steps import Steps
+
+
+def destroy_checkout(steps: Steps) -> None:
+    """Remove what `up` made in this checkout; logs stay until the next `destroy`."""
+    provider = providers.get(deployment.read().get("provider"), load(paths.pillar_dir()))
+    with steps.step("Stop the Salt master") as step:
+        step.done("stopped" if daemon.stop() else "was not running")
+    with steps.step("Remove guests and network") as step:
+        provider.destroy(step)
+    with steps.step("Remove keys and state") as step:
+        _forget_state()
+        step.done(str(paths.state_dir()))
+
+
+def destroy_other(name: str, steps: Steps) -> None:
+    """Remove another lab of this machine, its master included."""
+    with steps.step(f"Remove the lab {name}") as step:
+        providers.destroy_lab(name, step)
+
+
+def _forget_state() -> None:
+    sockets = config.socket_dir()
+    if sockets.parent != paths.master_dir():
+        shutil.rmtree(sockets, ignore_errors=True)
+    kept = {paths.logs_dir().name, "lock", "venv.lock"}
+    for path in paths.state_dir().iterdir():
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,147 @@
+"""The steps of `./voip up`. Each is idempotent: run again, it finds its work done and goes on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from voip_stack import deployment, paths, providers
+from voip_stack.cache import Cache
+from voip_stack.master import client, config, daemon, keys
+from voip_stack.packages import prepare
+from voip_stack.packages.prepare import packages_dir
+from voip_stack.pillar import Pillar, load
+from voip_stack.problem import Problem
+from voip_stack.providers.base import Provider
+from voip_stack.steps import Step, Steps
+from voip_stack.up import converge, machine
+from voip_stack.up.summary import Summary
+
+MINION_DEADLINE_S = 120
+
+
+def run(name: str | None, *, yes: bool, dry_run: bool = False) -> Summary:
+    """Bring everything up. name: the provider, None for the recorded or detected one."""
+    # Before the lock and the log: a refused pillar touches nothing at all.
+    pillar = load(paths.pillar_dir())
+    provider = providers.get(name or deployment.read().get("provider"), pillar)
+    _same_provider(name)
+    if dry_run:
+        return _say_only(pillar, provider)
+    with Steps("up") as steps:
+        summary = Summary(provider.name, timings=steps.timings, log=steps.log_path)
+        with steps.step("Check the pillar") as step:
+            step.done(f"{len(pillar.hosts)} hosts, {len(pillar.subscribers)} subscribers")
+        _machine(steps, provider, yes)
+        deployment.update(provider=provider.name, converged=None)
+        with steps.step("Prepare the packages") as step:
+            _packages(step, pillar, summary)
+        with steps.step("Prepare the network and the master's keys") as step:
+            keys.accept_only(pillar.minions())
+            provider.prepare_network(step)
+        with steps.step("Start the Salt master") as step:
+            step.done(start_master(pillar, provider))
+        with steps.step("Start the guests") as step:
+            provider.ensure_guests(step)
+            summary.notes += provider.notes()
+            step.done(f"{len(provider.guests())} guests")
+        with steps.step("Wait for the minions") as step:
+            wait_for_minions(pillar, step)
+        with steps.step("Converge the hosts with Salt") as step:
+            done = converge.orchestrate("up", step)
+            summary.hosts = done.hosts
+            step.done(
+                ", ".join(f"{host}: {len(r.changed)} changed" for host, r in done.hosts.items())
+            )
+        deployment.update(converged=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+        summary.total_s = time.monotonic() - steps.started
+    return summary
+
+
+def _same_provider(name: str | None) -> None:
+    recorded = deployment.read().get("provider")
+    if name and recorded and name != recorded:
+        raise Problem(
+            f"This checkout is deployed with the provider {recorded}",
+            str(paths.deployment_file()),
+            f"./voip destroy first, then ./voip up --provider {name}",
+        )
+
+
+def _machine(steps: Steps, provider: Provider, yes: bool) -> None:
+    with steps.step("Check this machine") as step:
+        plan = machine.plan(machine.look(provider.packages_needed()))
+        if plan.problem:
+            raise plan.problem
+        step.done("nothing is missing" if not plan.install else f"{len(plan.install)} missing")
+    if plan.install:
+        _install(steps, plan.install, yes)
+    for problem in provider.problems():
+        raise problem
+
+
+def _install(steps: Steps, names: tuple[str, ...], yes: bool) -> None:
+    steps.line(f"    Debian packages to install: {' '.join(names)}")
+    if not yes and sys.stdin.isatty():
+        import typer
+
+        if not typer.confirm("    Install them with apt-get?", default=True, err=True):
+            raise Problem("Not installed: you said no", "", f"apt-get install {' '.join(names)}", 3)
+    how = "mend what apt-get names (sources, network, disk), then ./voip up"
+    with steps.step("Install Debian packages") as step:
+        environment = {"DEBIAN_FRONTEND": "noninteractive"}
+        step.run(["apt-get", "-q", "update"], env=environment, how=how)
+        step.run(
+            ["apt-get", "-qy", "--no-install-recommends", "install", *names],
+            env=environment,
+            how=how,
+        )
+        step.done(" ".join(names))
+
+
+def _packages(step: Step, pillar: Pillar, summary: Summary) -> None:
+    choices = prepare(pillar, machine.architecture(), Cache(), step)
+    deployment.update(packages={name: choice.facts() for name, choice in choices.items()})
+    summary.unavailable = {
+        name: str(choice) for name, choice in choices.items() if choice.source is None
+    }
+    step.done(", ".join(f"{name}: {choice.source}" for name, choice in choices.items()))
+
+
+def start_master(pillar: Pillar, provider: Provider) -> str:
+    """Write the configuration, start the master, restart it when the configuration changed."""
+    ports = (pillar.master.publish, pillar.master.request)
+    changed = config.write(provider.master_address, ports, packages_dir())
+    if changed and daemon.is_running():
+        daemon.stop()
+    return "started" if daemon.start() else "running"
+
+
+def wait_for_minions(pillar: Pillar, progress: Callable[[str], None]) -> None:
+    """Until every minion answers. Problem that names those that do not."""
+    missing = client.ping(pillar.minions(), MINION_DEADLINE_S, progress)
+    if missing:
+        raise Problem(
+            f"No answer from the minion of {', '.join(missing)} in {MINION_DEADLINE_S} s",
+            str(daemon.log_file()),
+            f"./voip logs {missing[0]} salt-minion",
+        )
+
+
+def _say_only(pillar: Pillar, provider: Provider) -> Summary:
+    plan: Any = machine.plan(machine.look(provider.packages_needed()))
+    lines = [f"pillar: {len(pillar.hosts)} hosts, {len(pillar.subscribers)} subscribers: valid"]
+    lines.append(f"provider: {provider.name}")
+    lines.append(f"Debian packages to install: {' '.join(plan.install) or 'none'}")
+    running = {name: guest.state for name, guest in provider.guests().items()}
+    for host in pillar.hosts:
+        lines.append(f"guest {host}: {running.get(host, 'to be made')}")
+    lines.append(f"Salt master: {'running' if daemon.is_running() else 'to be started'}")
+    lines.append(f"then state.apply on {', '.join(pillar.minions())}")
+    if plan.problem:
+        lines.append(f"but: {plan.problem}")
+    lines += [f"but: {problem}" for problem in provider.problems()]
+    print("\n".join(lines))
+    return Summary(provider.name)
