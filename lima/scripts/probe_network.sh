@@ -1,0 +1,8 @@
+#!/bin/bash
+set -eu -o pipefail
+for pair in __ADDRESSES__; do
+    if ! timeout 60s bash -c "until ip -4 -o address show dev ${pair%%=*} | grep -qF ' ${pair#*=}/'; do sleep 2; done"; then
+        echo >&2 "no ${pair#*=} on ${pair%%=*}"
+        exit 1
+    fi
+done

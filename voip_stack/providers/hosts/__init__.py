@@ -1,0 +1,1 @@
+"""Existing Debian servers: addresses from the pillar, made minions over SSH."""
