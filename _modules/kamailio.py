@@ -1,0 +1,246 @@
+"""Ask the running proxy, by JSON-RPC over its control socket, and check its configuration.
+
+The socket is a datagram socket under /run/kamailio that root and the group kamailio may use.
+Answers that do not fit a datagram (about 200 KiB) raise CommandExecutionError; ask for one user, or
+use `kamcmd`.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import tempfile
+
+import voip_kamailio
+from salt.exceptions import CommandExecutionError
+from voip_errors import NotFound
+
+__virtualname__ = "kamailio"
+
+CONTROL_SOCKET = "/run/kamailio/rpc.sock"
+_ANSWER_BYTES = 1 << 20
+_ABSENT = ("AOR not found", "No such htable")
+# What each table's file needs to be read again, without a restart.
+_RELOADS = {
+    "tls.cfg": "tls.reload",
+    "dispatcher.list": "dispatcher.reload",
+    "address.list": "permissions.addressReload",
+}
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def rpc(method, *params, timeout_s=5):
+    """Call one RPC of the proxy; returns its result as decoded JSON.
+
+    Raises NotFound for a user or table that the proxy does not have, CommandExecutionError when it
+    refuses otherwise or does not answer.
+    """
+    request = {"jsonrpc": "2.0", "method": method, "params": list(params), "id": 1}
+    answer = _exchange(json.dumps(request).encode(), timeout_s)
+    try:
+        decoded = json.loads(answer)
+    except ValueError as err:
+        raise CommandExecutionError(f"{method}: the proxy's answer is not JSON") from err
+    error = decoded.get("error")
+    if error:
+        message = error.get("message", "refused")
+        # The proxy has one code (500) for everything: only its words tell what is merely absent.
+        kind = NotFound if message.startswith(_ABSENT) else CommandExecutionError
+        raise kind(f"{method}: {message}")
+    return decoded.get("result")
+
+
+def _exchange(request, timeout_s):
+    directory = os.path.dirname(CONTROL_SOCKET)
+    if not os.path.isdir(directory):
+        raise CommandExecutionError("the proxy is not running")
+    # Beside the proxy's own socket: it has a /tmp of its own.
+    with tempfile.TemporaryDirectory(dir=directory, prefix="reply-") as room:
+        own = os.path.join(room, "reply")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+            link.bind(own)
+            # The proxy answers as its own user: it must reach our end, and nobody else needs to.
+            _open_to_owner_of(directory, room, own)
+            link.settimeout(timeout_s)
+            try:
+                link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ANSWER_BYTES)
+                link.sendto(request, CONTROL_SOCKET)
+                return link.recv(_ANSWER_BYTES)
+            except TimeoutError as err:
+                raise CommandExecutionError(
+                    f"the proxy does not answer within {timeout_s} s"
+                ) from err
+            except OSError as err:
+                raise CommandExecutionError(f"the proxy is not running: {err.strerror}") from err
+
+
+def _open_to_owner_of(directory, *paths):
+    with contextlib.suppress(OSError):
+        owner = os.stat(directory)
+        for path in paths:
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def ping():
+    """Tell that the proxy runs and answers: {"version", "uptime_s"}. Raises when it does not."""
+    return {"version": rpc("core.version"), "uptime_s": rpc("core.uptime").get("uptime")}
+
+
+def connections():
+    """Return the TLS connections, WebSocket ones included.
+
+    Each: id, remote and local ("address:port"), tls ("TLSv1.3"), cipher, bits, server_name, state
+    ("established", ...).
+    """
+    return voip_kamailio.tls_connections(rpc("tls.list") or [])
+
+
+def tls_connections():
+    """As `connections`."""
+    return connections()
+
+
+def registrations(number):
+    """Return the contacts of one subscriber, an empty list when it is not registered.
+
+    Each: contact, received, socket, expires_s, user_agent, call_id, connection_id.
+    """
+    try:
+        return voip_kamailio.contacts(rpc("ul.lookup", "location", number))
+    except NotFound:
+        return []
+
+
+def unregister(number):
+    """Remove every contact of one subscriber; tells whether there was one."""
+    known = bool(registrations(number))
+    if known:
+        rpc("ul.rm", "location", number)
+    return known
+
+
+def dispatchers():
+    """Return the PBXs as probed: [{uri, state, latency_ms}].
+
+    state: "active", "inactive" (does not answer), "trying" or "disabled".
+    """
+    return voip_kamailio.destinations(rpc("dispatcher.list"))
+
+
+def dialogs():
+    """Return the calls that are set up or going on: [{call_id, from, to, state, since, ref}]."""
+    return voip_kamailio.dialogs(rpc("dlg.list") or [])
+
+
+def counters():
+    """Return what was refused since the start: {"cleartext_refused": 3, ...}."""
+    return voip_kamailio.statistics(rpc("stats.get_statistics", "script:") or [])
+
+
+def bans():
+    """Return the addresses that are dropped for flooding, sorted."""
+    try:
+        table = rpc("htable.dump", "ipban") or []
+    except NotFound:
+        return []
+    return sorted(slot["name"] for item in table for slot in item.get("slot", []))
+
+
+def unban(address):
+    """Let a banned address in again; tells whether it was banned."""
+    known = address in bans()
+    if known:
+        rpc("htable.delete", "ipban", address)
+    return known
+
+
+def status():
+    """Return version, uptime, PBXs, RTPEngines, what is connected and registered, what was refused."""
+    users = voip_kamailio.statistics(rpc("stats.get_statistics", "usrloc:") or [])
+    return ping() | {
+        "connections": len(connections()),
+        "dialogs": len(dialogs()),
+        "registered_users": users.get("registered_users", 0),
+        "pbxs": dispatchers(),
+        "media": voip_kamailio.media_relays(rpc("rtpengine.show", "all") or []),
+        "bans": bans(),
+        "counters": counters(),
+    }
+
+
+def reload_tables(files):
+    """Have the running proxy read the named tables again; returns the RPCs that were called.
+
+    files: names, such as ["tls.cfg"]. Open TLS connections and calls go on untouched.
+    """
+    called = [_RELOADS[name] for name in sorted(files) if name in _RELOADS]
+    for method in called:
+        rpc(method)
+    return called
+
+
+def reload_tls():
+    """Have new connections use the certificate that is on disk now. Returns True."""
+    rpc("tls.reload")
+    return True
+
+
+def check_config(directory):
+    """Try the configuration in `directory` with the daemon's own parser; returns True.
+
+    Raises CommandExecutionError with file, line and reason when it is refused.
+    """
+    done = subprocess.run(
+        ["/usr/sbin/kamailio", "-c", "-f", os.path.join(directory, "kamailio.cfg")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode == 0:
+        return True
+    reasons = voip_kamailio.check_errors(done.stderr + done.stdout)
+    where = "; ".join(reason.replace(f"{directory}/", "") for reason in reasons)
+    raise CommandExecutionError(
+        f"the proxy's parser refuses the new configuration, the old one stays: {where}"
+    )
+
+
+def routing_files(source, voip, saltenv="base"):
+    """Return {name: text} of everything that the proxy reads once, at its start.
+
+    source: salt:// directory of the routing files. voip: pillar['voip'].
+    """
+    root = source.removeprefix("salt://").rstrip("/") + "/"
+    files = {}
+    for path in __salt__["cp.list_master"](saltenv, prefix=root):
+        if path.endswith(".cfg"):
+            cached = __salt__["cp.cache_file"](f"salt://{path}", saltenv)
+            if not cached:
+                raise CommandExecutionError(f"salt://{path} could not be fetched")
+            with open(cached, encoding="utf-8") as file:
+                files[path.removeprefix(root)] = file.read()
+    if "kamailio.cfg" not in files:
+        raise CommandExecutionError(f"no kamailio.cfg below {source}")
+    return files | {"defines.cfg": voip_kamailio.defines(voip)}
+
+
+def tables(voip):
+    """Return {name: text} of what the proxy can read again while it runs."""
+    return voip_kamailio.tables(voip)
+
+
+def current_files(directory, names):
+    """Return {name: text} of those of `names` that exist in `directory`."""
+    found = {}
+    for name in names:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(os.path.join(directory, name), encoding="utf-8", errors="replace") as file,
+        ):
+            found[name] = file.read()
+    return found

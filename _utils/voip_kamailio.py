@@ -1,0 +1,335 @@
+"""The proxy's files that depend on the pillar, as text, and the parsing of what the proxy reports.
+
+Routing is in salt/kamailio/files and holds no value; every value is here.
+"""
+
+import difflib
+import re
+
+from voip_ng import refused_suites
+
+CONFIG_DIR = "/etc/kamailio/voip"
+TLS_DIR = "/etc/voip-stack/tls"
+
+# TLS 1.2 with forward secrecy and AEAD only; TLS 1.3 has no others.
+CIPHERS = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:"
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256"
+)
+
+# Column of `subscriber` that holds the digest, by algorithm (RFC 7616).
+HA1_COLUMNS = {"MD5": "ha1", "SHA-256": "ha1_sha256"}
+
+# RTPEngine flags that every message carries.
+MEDIA_COMMON = "replace-origin replace-session-connection strict-source"
+
+
+def defines(voip, config_dir=CONFIG_DIR):
+    """Return the text of defines.cfg.
+
+    voip: dict, the minion's pillar['voip']. Every V_SOMETHING of a routing file is defined here.
+    Raises KeyError where the pillar lacks one: the schema does not let that happen.
+    """
+    lines = ["# Written by Salt from the pillar: addresses, ports, switches. Nothing secret."]
+    lines += [f'#!substdef "!{name}!{value}!g"' for name, value in _values(voip, config_dir)]
+    if "external" in voip["self"]["addresses"]:
+        lines.append("#!define WITH_EXTERNAL")
+    return "\n".join(lines) + "\n"
+
+
+def _values(voip, config_dir):
+    settings, routing = voip["kamailio"], voip["routing"]
+    ports = voip["ports"]["kamailio"]
+    addresses = voip["self"]["addresses"]
+    expires = routing["register_expires_s"]
+    algorithm = settings["digest_algorithm"]
+    return [
+        ("V_CONFIG_DIR", config_dir),
+        ("V_DOMAIN", voip["site"]["domain"]),
+        ("V_PROXY_NAME", voip["site"]["proxy_name"]),
+        ("V_INT_IP", addresses["internal"]),
+        # Where there is no external side, nothing matches the internal address twice.
+        ("V_EXT_IP", addresses.get("external", addresses["internal"])),
+        ("V_UDP_PORT", ports["sip-udp"]),
+        ("V_TCP_PORT", ports["sip-tcp"]),
+        ("V_TLS_PORT", ports["sip-tls"]),
+        ("V_WS_PORT", ports["ws"]),
+        ("V_WSS_PORT", ports["wss"]),
+        ("V_CHILDREN", settings["children"]),
+        ("V_TCP_WORKERS", settings["tcp_workers"]),
+        ("V_MAX_CONNECTIONS", settings["max_connections"]),
+        ("V_TCP_LIFETIME_S", expires["max"] + 5),
+        # Without a host: libpq takes the pooler's socket from PGHOST and PGPORT (systemd drop-in).
+        ("V_DB_URL", "postgres://{user}@/{name}".format(**settings["database"])),
+        ("V_DIGEST_ALGORITHM", algorithm),
+        ("V_HA1_COLUMN", HA1_COLUMNS[algorithm]),
+        ("V_MAX_BYTES", routing["max_message_bytes"]),
+        ("V_MAX_FORWARDS", routing["max_forwards"]),
+        ("V_EXPIRES_MIN", expires["min"]),
+        ("V_EXPIRES_DEFAULT", expires["default"]),
+        ("V_EXPIRES_MAX", expires["max"]),
+        ("V_MAX_CONTACTS", routing["max_contacts"]),
+        ("V_RING_TIMEOUT_MS", routing["ring_timeout_s"] * 1000),
+        ("V_FLOOD_WINDOW_S", routing["pike"]["seconds"]),
+        ("V_FLOOD_REQUESTS", routing["pike"]["requests"]),
+        ("V_BAN_S", routing["pike"]["ban_s"]),
+        ("V_AUTH_FAILURES", settings["auth_failures"]["count"]),
+        ("V_AUTH_WINDOW_S", settings["auth_failures"]["window_s"]),
+        ("V_MAX_CALLS", settings["max_calls_per_user"]),
+        ("V_SCANNERS", "|".join(settings["scanners"])),
+        ("V_PROBE_INTERVAL_S", settings["probe_interval_s"]),
+        ("V_RETRY_AFTER_S", settings["retry_after_s"]),
+        ("V_RTPENGINES", rtpengines(voip)),
+        *media_flags(routing["srtp_suites"]),
+    ]
+
+
+def rtpengines(voip):
+    """Return RTPEngine's control sockets: one set, in which a dead one is passed over."""
+    port = voip["ports"]["rtpengine"]["ng"]
+    return " ".join(f"udp:{address}:{port}" for address in voip["peers"]["media"])
+
+
+def media_flags(suites):
+    """Return [(name, RTPEngine flags)] by kind of recipient; all of them are SRTP.
+
+    suites: list of the SRTP suites that may be offered (RFC 4568 and RFC 7714 names).
+    """
+    refused = " ".join(refused_suites(suites))
+    sdes = f"{MEDIA_COMMON} RTP/SAVP ICE=remove rtcp-mux-demux {refused}".rstrip()
+    browser = f"{MEDIA_COMMON} UDP/TLS/RTP/SAVPF ICE=force rtcp-mux-offer generate-mid SDES-off"
+    return [
+        ("V_MEDIA_PBX", sdes),
+        ("V_MEDIA_DEVICE", sdes),
+        ("V_MEDIA_BROWSER", browser),
+        ("V_MEDIA_ANSWER", f"{MEDIA_COMMON} {refused}".rstrip()),
+    ]
+
+
+def tls_config(voip, tls_dir=TLS_DIR):
+    """Return the text of tls.cfg: certificates demanded and verified inside, given outside.
+
+    voip: dict, the minion's pillar['voip'].
+    """
+    ports = voip["ports"]["kamailio"]
+    internal = voip["self"]["addresses"]["internal"]
+    own = {
+        "method": "TLSv1.2+",
+        "certificate": f"{tls_dir}/kamailio.crt",
+        "private_key": f"{tls_dir}/kamailio.key",
+        "ca_list": f"{tls_dir}/ca.crt",
+        "cipher_list": CIPHERS,
+    }
+    open_to_all = own | {"verify_certificate": "no", "require_certificate": "no"}
+    mutual = own | {"verify_certificate": "yes", "require_certificate": "yes", "verify_depth": 3}
+    sections = {"server:default": open_to_all, "client:default": mutual}
+    for name in ("sip-tls", "wss"):
+        sections[f"server:{internal}:{ports[name]}"] = mutual
+    text = "# Written by Salt. Outside: our certificate. Inside: both sides', of our CA only.\n"
+    for section, values in sections.items():
+        text += f"\n[{section}]\n"
+        text += "".join(f"{key} = {value}\n" for key, value in values.items())
+    return text
+
+
+def dispatcher_list(voip):
+    """Return the text of dispatcher.list: set 1 is the PBXs, over TLS from the internal address."""
+    port = voip["ports"]["asterisk"]["sip-tls"]
+    own = f"tls:{voip['self']['addresses']['internal']}:{voip['ports']['kamailio']['sip-tls']}"
+    lines = ["# Written by Salt: set, destination, flags, priority, attributes."]
+    for address in voip["peers"]["pbx"]:
+        lines.append(f"1 sip:{address}:{port};transport=tls 0 0 socket={own}")
+    return "\n".join(lines) + "\n"
+
+
+def address_list(voip):
+    """Return the text of address.list: group, address, prefix, port (0: any), tag.
+
+    Group 1: PBXs, the tag is the name that the certificate must carry. Group 2: cleartext trunks.
+    """
+    lines = ["# Written by Salt: group, address, prefix length, port, tag."]
+    for host in voip["hosts"].values():
+        if "pbx" in host["roles"] and "internal" in host:
+            lines.append(f"1 {host['internal']} 32 0 {host['fqdn']}")
+    for address in voip["routing"]["cleartext_trunks"]:
+        lines.append(f"2 {address} 32 0 trunk")
+    return "\n".join(lines) + "\n"
+
+
+def tables(voip, tls_dir=TLS_DIR):
+    """Return {file name: text} of what the daemon reads again without a restart."""
+    return {
+        "tls.cfg": tls_config(voip, tls_dir),
+        "dispatcher.list": dispatcher_list(voip),
+        "address.list": address_list(voip),
+    }
+
+
+def changed_files(current, wanted, context_lines=2, limit_lines=60):
+    """Compare {name: text}; return {name: unified diff}, an empty dict when equal.
+
+    A name that only `current` has is a removal. Diffs are cut at limit_lines.
+    """
+    changes = {}
+    for name in sorted({*current, *wanted}):
+        old, new = current.get(name), wanted.get(name)
+        if old == new:
+            continue
+        diff = list(
+            difflib.unified_diff(
+                (old or "").splitlines(),
+                (new or "").splitlines(),
+                "absent" if old is None else name,
+                "absent" if new is None else name,
+                lineterm="",
+                n=context_lines,
+            )
+        )
+        if len(diff) > limit_lines:
+            diff = [*diff[:limit_lines], f"... {len(diff) - limit_lines} more lines"]
+        changes[name] = "\n".join(diff)
+    return changes
+
+
+def check_errors(output, limit=5):
+    """Pick the reasons, at most `limit`, out of what `kamailio -c` printed.
+
+    The parser prefixes each line with process, level, module and function: left out.
+    """
+    reasons = []
+    for line in output.splitlines():
+        if any(level in line for level in ("CRITICAL:", "ERROR:")) or "parse error" in line:
+            reason = line.split(": ", 3)[-1].strip()
+            if reason and reason not in reasons:
+                reasons.append(reason)
+    return reasons[:limit]
+
+
+def tls_connections(answer):
+    """Normalise what `tls.list` answers.
+
+    answer: list of dicts as the RPC gives them. Returns a list of dicts: id, remote and local
+    ("address:port"), tls ("TLSv1.3") and cipher (OpenSSL's name), bits, server_name (what the peer
+    asked for), state. tls and cipher are None until the handshake is done.
+    """
+    found = []
+    for item in answer:
+        cipher, version, bits = _cipher(item.get("cipher"))
+        found.append(
+            {
+                "id": item.get("id"),
+                "remote": f"{item.get('src_ip')}:{item.get('src_port')}",
+                "local": f"{item.get('dst_ip')}:{item.get('dst_port')}",
+                "tls": version,
+                "cipher": cipher,
+                "bits": bits,
+                "server_name": _text(item.get("sni")),
+                "state": _text(item.get("state")),
+            }
+        )
+    return found
+
+
+def _cipher(description):
+    """Split OpenSSL's cipher description: (name, protocol, bits), each None where it is not told.
+
+    The protocol is that of the cipher; with CIPHERS, AEAD only, it is that of the connection too.
+    """
+    words = (description or "").split()
+    if len(words) < 2 or not words[1].startswith("TLSv"):
+        return None, None, None
+    bits = re.search(r"Enc=\w+\((\d+)\)", description)
+    if bits is None and "CHACHA20" in description:
+        return words[0], words[1], 256
+    return words[0], words[1], int(bits.group(1)) if bits else None
+
+
+def contacts(answer):
+    """Normalise what `ul.lookup` answers: one dict for each contact of the subscriber.
+
+    Each: contact, received, socket, expires_s, user_agent, call_id, connection_id.
+    """
+    found = []
+    for item in answer.get("Contacts", []):
+        contact = item.get("Contact", item)
+        expires = contact.get("Expires")
+        found.append(
+            {
+                "contact": contact.get("Address"),
+                "received": _text(contact.get("Received")),
+                "socket": _text(contact.get("Socket")),
+                "expires_s": expires if isinstance(expires, int) else None,
+                "user_agent": _text(contact.get("User-Agent")),
+                "call_id": _text(contact.get("Call-ID")),
+                "connection_id": contact.get("Tcpconn-Id"),
+            }
+        )
+    return found
+
+
+# First letter of a destination's flags (dispatcher module, RPC dispatcher.list).
+_DESTINATION_STATES = {"A": "active", "I": "inactive", "D": "disabled", "T": "trying"}
+
+
+def destinations(answer):
+    """Normalise what `dispatcher.list` answers: [{uri, state, latency_ms}]."""
+    found = []
+    for record in (answer or {}).get("RECORDS", []):
+        for target in record.get("SET", {}).get("TARGETS", []):
+            dest = target.get("DEST", {})
+            latency = dest.get("LATENCY", {})
+            found.append(
+                {
+                    "uri": dest.get("URI"),
+                    "state": _DESTINATION_STATES.get(dest.get("FLAGS", "?")[:1], "unknown"),
+                    "latency_ms": latency.get("AVG"),
+                }
+            )
+    return found
+
+
+# Dialog states of the dialog module.
+_DIALOG_STATES = {1: "unconfirmed", 2: "early", 3: "confirmed", 4: "confirmed", 5: "ended"}
+
+
+def dialogs(answer):
+    """Normalise what `dlg.list` answers: [{call_id, from, to, state, since, ref}].
+
+    since: seconds since 1970 of the answer, None before it. ref: Call-ID of the leg by which the
+    call came.
+    """
+    found = []
+    for item in answer:
+        variables = {
+            key: value for entry in item.get("variables", []) for key, value in entry.items()
+        }
+        found.append(
+            {
+                "call_id": item.get("call-id"),
+                "from": item.get("from_uri"),
+                "to": item.get("to_uri"),
+                "state": _DIALOG_STATES.get(item.get("state"), str(item.get("state"))),
+                "since": item.get("start_ts") or None,
+                "ref": variables.get("ref"),
+            }
+        )
+    return found
+
+
+def statistics(answer):
+    """Parse lines like "script:scanners_dropped = 3" to {"scanners_dropped": 3}."""
+    found = {}
+    for line in answer:
+        name, _, value = line.partition("=")
+        found[name.strip().partition(":")[2]] = int(value)
+    return found
+
+
+def media_relays(answer):
+    """Normalise what `rtpengine.show` answers: [{url, enabled}]."""
+    return [{"url": row["url"], "enabled": not row.get("disabled")} for row in answer]
+
+
+def _text(value):
+    """A value, or None for the RPC's ways to say that there is none."""
+    return None if value in (None, "", "[not set]", "n/a", "N/A", "unknown") else str(value)

@@ -1,0 +1,7 @@
+# Kamailio: SIP proxy and registrar, and the subscribers that it knows.
+include:
+  - kamailio.installed
+  - kamailio.certs
+  - kamailio.configured
+  - kamailio.running
+  - subscribers

@@ -1,0 +1,3 @@
+Install Kamailio:
+  voip_package.installed:
+    - name: kamailio

@@ -1,0 +1,337 @@
+"""A SIP client as small as it can be, for negative tests: it says exactly what it is told to say.
+
+Standard library only: the lab tests hand this file to `python3 -` in client-1, with one JSON object
+as its argument: {"do": "register", ...}. The answer is one JSON object on stdout.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+import socket
+import ssl
+import struct
+import sys
+
+TIMEOUT_S = 8
+
+
+class Link:
+    """One connection: send a SIP message, receive one. transport: udp, tcp, tls, ws, wss."""
+
+    def __init__(
+        self,
+        transport,
+        address,
+        port,
+        server_name=None,
+        ca=None,
+        source=None,
+        client=None,
+        tls_max=None,
+    ):
+        self.transport = transport
+        self._buffer = b""
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        self.socket = socket.socket(socket.AF_INET, kind)
+        self.socket.settimeout(TIMEOUT_S)
+        if source:
+            self.socket.bind((source, 0))
+        self.socket.connect((address, port))
+        self.local = "{}:{}".format(*self.socket.getsockname())
+        if transport in ("tls", "wss"):
+            self.socket = _context(ca, client, tls_max).wrap_socket(
+                self.socket, server_hostname=server_name
+            )
+        if transport in ("ws", "wss"):
+            self._upgrade(server_name or address)
+
+    def _upgrade(self, host):
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(
+            f"GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: sip\r\n\r\n".encode()
+        )
+        head = self._until(b"\r\n\r\n").decode()
+        if " 101 " not in head.splitlines()[0]:
+            raise ConnectionError(head.splitlines()[0])
+
+    def tls(self):
+        """(version, cipher) of the connection, or None."""
+        if self.transport not in ("tls", "wss"):
+            return None
+        return [self.socket.version(), self.socket.cipher()[0]]
+
+    def send(self, message):
+        data = message if isinstance(message, bytes) else message.encode()
+        if self.transport in ("ws", "wss"):
+            data = _frame(data)
+        self.socket.sendall(data)
+
+    def receive(self):
+        """The next SIP message as text. Raises TimeoutError, ConnectionError."""
+        if self.transport == "udp":
+            return self.socket.recv(65535).decode()
+        if self.transport in ("ws", "wss"):
+            return self._receive_frame().decode()
+        head = self._until(b"\r\n\r\n")
+        length = re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head)
+        return (head + self._exactly(int(length.group(1)) if length else 0)).decode()
+
+    def final(self):
+        """The next final reply."""
+        while True:
+            message = self.receive()
+            if message.startswith("SIP/2.0 ") and not message.startswith("SIP/2.0 1"):
+                return message
+
+    def _more(self):
+        data = self.socket.recv(65535)
+        if not data:
+            raise ConnectionError("closed by the other side")
+        self._buffer += data
+
+    def _until(self, mark):
+        while mark not in self._buffer:
+            self._more()
+        head, _, self._buffer = self._buffer.partition(mark)
+        return head + mark
+
+    def _exactly(self, size):
+        while len(self._buffer) < size:
+            self._more()
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    def _receive_frame(self):
+        while True:
+            kind, length = self._exactly(2)
+            length &= 0x7F
+            if length == 126:
+                (length,) = struct.unpack("!H", self._exactly(2))
+            elif length == 127:
+                (length,) = struct.unpack("!Q", self._exactly(8))
+            data = self._exactly(length)
+            if kind & 0x0F in (1, 2):
+                return data
+            if kind & 0x0F == 8:
+                raise ConnectionError("WebSocket closed by the other side")
+
+
+def _context(ca, client, tls_max):
+    context = ssl.create_default_context(cadata=ca) if ca else _unverified()
+    if client:
+        context.load_cert_chain(client)
+    if tls_max:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.maximum_version = ssl.TLSVersion[tls_max]
+    return context
+
+
+def _unverified():
+    """For the checks whose point is not our certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _frame(data):
+    mask = os.urandom(4)
+    head = b"\x81"
+    if len(data) < 126:
+        head += struct.pack("!B", 0x80 | len(data))
+    elif len(data) < 65536:
+        head += struct.pack("!BH", 0x80 | 126, len(data))
+    else:
+        head += struct.pack("!BQ", 0x80 | 127, len(data))
+    return head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(data))
+
+
+def build(
+    link,
+    method,
+    uri,
+    user,
+    domain,
+    cseq=1,
+    call_id=None,
+    tag=None,
+    headers=(),
+    body="",
+    to=None,
+    max_forwards=70,
+    contact=True,
+):
+    """A request with everything that RFC 3261 demands."""
+    via = {"ws": "WS", "wss": "WSS"}.get(link.transport, link.transport.upper())
+    lines = [
+        f"{method} {uri} SIP/2.0",
+        f"Via: SIP/2.0/{via} {link.local};branch=z9hG4bK{secrets.token_hex(8)};rport",
+        f"Max-Forwards: {max_forwards}",
+        f"From: <sip:{user}@{domain}>;tag={tag or secrets.token_hex(6)}",
+        f"To: <{to or f'sip:{user}@{domain}'}>",
+        f"Call-ID: {call_id or secrets.token_hex(12)}",
+        f"CSeq: {cseq} {method}",
+    ]
+    if contact:
+        transport = link.transport.replace("wss", "ws")
+        lines.append(f"Contact: <sip:{user}@{link.local};transport={transport}>")
+    lines += [*headers, f"Content-Length: {len(body.encode())}"]
+    return "\r\n".join(lines) + "\r\n\r\n" + body
+
+
+def digest(challenge, user, password, method, uri, nc=1):
+    """The Authorization (or Proxy-Authorization) header that answers a 401 or 407."""
+    found = re.search(r"(?im)^(WWW|Proxy)-Authenticate:\s*Digest\s+(.*?)\r?$", challenge)
+    kind, value = found.groups()
+    given = dict(re.findall(r'(\w+)="?([^",]+)"?', value))
+
+    def hashed(text):
+        return hashlib.md5(text.encode()).hexdigest()  # noqa: S324 (RFC 3261's digest)
+
+    ha1 = hashed(f"{user}:{given['realm']}:{password}")
+    ha2 = hashed(f"{method}:{uri}")
+    client_nonce = secrets.token_hex(8)
+    response = hashed(f"{ha1}:{given['nonce']}:{nc:08x}:{client_nonce}:auth:{ha2}")
+    name = "Authorization" if kind.upper() == "WWW" else "Proxy-Authorization"
+    return (
+        f'{name}: Digest username="{user}", realm="{given["realm"]}", nonce="{given["nonce"]}", '
+        f'uri="{uri}", response="{response}", algorithm=MD5, cnonce="{client_nonce}", '
+        f"qop=auth, nc={nc:08x}"
+    )
+
+
+def status(message):
+    """[code, reason] of a reply."""
+    _, code, reason = message.splitlines()[0].split(" ", 2)
+    return [int(code), reason]
+
+
+def header(message, name):
+    """The value of a header, or None."""
+    found = re.search(rf"(?im)^{re.escape(name)}:\s*(.*?)\r?$", message)
+    return found.group(1) if found else None
+
+
+def do_request(link, domain, method="OPTIONS", uri=None, user="1001", repeat=1, **options):
+    """One request as told; what came back."""
+    message = build(link, method, uri or f"sip:{domain}", user, domain, **options)
+    for _ in range(repeat):
+        link.send(message)
+    reply = link.final()
+    return {
+        "status": status(reply),
+        "warning": header(reply, "Warning"),
+        "tls": link.tls(),
+        "reply": reply,
+    }
+
+
+def do_raw(link, domain, text):
+    """Bytes as told; the answer, or how the connection ended."""
+    link.send(text.replace("LOCAL", link.local))
+    try:
+        reply = link.final()
+    except (TimeoutError, ConnectionError) as err:
+        return {"status": None, "end": type(err).__name__}
+    return {"status": status(reply), "reply": reply}
+
+
+def do_register(link, domain, user="1001", password="", expires=120, replay=False, from_user=None):
+    """Register; with replay, send the accepted credentials a second time. Returns every status."""
+    uri, call_id = f"sip:{domain}", secrets.token_hex(12)
+    extra = [f"Expires: {expires}"]
+    shared = {"call_id": call_id, "tag": secrets.token_hex(6)}
+    name = from_user or user
+    link.send(build(link, "REGISTER", uri, name, domain, headers=extra, **shared))
+    reply = link.final()
+    statuses = [status(reply)]
+    if statuses[0][0] != 401:
+        return {"statuses": statuses, "tls": link.tls()}
+    credentials = digest(reply, user, password, "REGISTER", uri)
+    for number in range(2, 4 if replay else 3):
+        link.send(
+            build(
+                link,
+                "REGISTER",
+                uri,
+                name,
+                domain,
+                cseq=number,
+                headers=[*extra, credentials],
+                **shared,
+            )
+        )
+        reply = link.final()
+        statuses.append(status(reply))
+    return {
+        "statuses": statuses,
+        "tls": link.tls(),
+        "contact": header(reply, "Contact"),
+        "local": link.local,
+        "challenge": header(reply, "WWW-Authenticate"),
+        "call_id": call_id,
+    }
+
+
+def do_call(
+    link,
+    domain,
+    user="1001",
+    password="",
+    to="1002",
+    body="",
+    from_user=None,
+    headers=(),
+    content_type="application/sdp",
+):
+    """INVITE with credentials; the final statuses. Registers nothing, sends no media."""
+    uri, call_id = f"sip:{to}@{domain}", secrets.token_hex(12)
+    extra = [*headers, *([f"Content-Type: {content_type}"] if body else [])]
+    shared = {"call_id": call_id, "tag": secrets.token_hex(6), "to": uri, "body": body}
+    name = from_user or user
+    link.send(build(link, "INVITE", uri, name, domain, headers=extra, **shared))
+    reply = link.final()
+    statuses = [status(reply)]
+    if statuses[0][0] == 407:
+        link.send(_acknowledge(link, uri, reply))
+        credentials = digest(reply, user, password, "INVITE", uri)
+        link.send(
+            build(
+                link, "INVITE", uri, name, domain, cseq=2, headers=[*extra, credentials], **shared
+            )
+        )
+        reply = link.final()
+        statuses.append(status(reply))
+    link.send(_acknowledge(link, uri, reply))
+    return {"statuses": statuses, "warning": header(reply, "Warning"), "reply": reply}
+
+
+def _acknowledge(link, uri, reply):
+    """ACK for a refusal: the INVITE's Via, From, Call-ID, the reply's To."""
+    number = header(reply, "CSeq").split()[0]
+    lines = [f"ACK {uri} SIP/2.0", f"Via: {header(reply, 'Via')}", "Max-Forwards: 70"]
+    lines += [f"{name}: {header(reply, name)}" for name in ("From", "To", "Call-ID")]
+    return "\r\n".join([*lines, f"CSeq: {number} ACK", "Content-Length: 0", "", ""])
+
+
+def main(order):
+    """Open the connection that `order` describes and do what it says."""
+    names = ("transport", "address", "port", "server_name", "ca", "source", "client", "tls_max")
+    where = {name: order[name] for name in names if name in order}
+    what = {key: value for key, value in order.items() if key not in (*names, "do")}
+    try:
+        link = Link(**where)
+        result = globals()["do_" + order["do"]](link, **what)
+    except (ssl.SSLError, OSError) as err:
+        result = {"failed": type(err).__name__, "why": str(err)}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
