@@ -1,4 +1,4 @@
-"""`bench up-cold`: as `bench up`, with an empty cache: images, wheels and packages are made anew."""
+"""`bench up-cold`: `bench up` with an empty cache: images, wheels and packages are made anew."""
 
 from __future__ import annotations
 
