@@ -29,7 +29,9 @@ import struct
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TextIO
 
 START_DEADLINE_S = 5.0
 STOP_DEADLINE_S = 2.0
@@ -50,7 +52,7 @@ class Netstrings:
 
     def feed(self, data: bytes) -> list[bytes]:
         self._buffer += data
-        found = []
+        found: list[bytes] = []
         while True:
             head, colon, rest = self._buffer.partition(b":")
             if not colon:
@@ -128,10 +130,11 @@ class NameServer(asyncio.DatagramProtocol):
         self.names = names
         self.transport: asyncio.DatagramTransport | None = None
 
-    def connection_made(self, transport) -> None:
-        self.transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.DatagramTransport):
+            self.transport = transport
 
-    def datagram_received(self, data: bytes, addr) -> None:
+    def datagram_received(self, data: bytes, addr: Any) -> None:
         answer = dns_answer(data, self.names)
         if answer is not None and self.transport is not None:
             self.transport.sendto(answer, addr)
@@ -140,15 +143,27 @@ class NameServer(asyncio.DatagramProtocol):
 class UserAgent:
     """One baresip process with its directory, its control connection and its output."""
 
-    def __init__(self, name: str, directory: Path, emit):
+    def __init__(self, name: str, directory: Path, emit: Callable[[dict], None]):
         self.name = name
         self.directory = directory
         self.emit = emit
-        self.process: asyncio.subprocess.Process | None = None
-        self.writer: asyncio.StreamWriter | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
         self.waiting: dict[str, asyncio.Future] = {}
         self.tasks: list[asyncio.Task] = []
         self.names: asyncio.DatagramTransport | None = None
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise RuntimeError("baresip was not started")
+        return self._process
+
+    @property
+    def writer(self) -> asyncio.StreamWriter:
+        if self._writer is None:
+            raise RuntimeError("baresip has no control connection")
+        return self._writer
 
     async def start(self, config: str, files: dict[str, str], names: dict[str, str]) -> int:
         loop = asyncio.get_running_loop()
@@ -163,7 +178,7 @@ class UserAgent:
         config = config.replace("@CONTROL@", f"127.0.0.1:{control_port}")
         for name, text in {**files, "config": config}.items():
             (self.directory / Path(name).name).write_text(text)
-        self.process = await asyncio.create_subprocess_exec(
+        self._process = await asyncio.create_subprocess_exec(
             "baresip",
             "-4",
             "-f",
@@ -175,11 +190,11 @@ class UserAgent:
             start_new_session=True,
         )
         self.tasks.append(loop.create_task(self._read_output()))
-        reader, self.writer = await self._connect(control_port)
+        reader, self._writer = await self._connect(control_port)
         self.tasks.append(loop.create_task(self._read_control(reader)))
         return self.process.pid
 
-    async def _connect(self, port: int):
+    async def _connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         deadline = time.monotonic() + START_DEADLINE_S
         while True:
             try:
@@ -192,7 +207,8 @@ class UserAgent:
                 await asyncio.sleep(0.01)
 
     async def _read_output(self) -> None:
-        while line := await self.process.stdout.readline():
+        output = self.process.stdout
+        while output is not None and (line := await output.readline()):
             text = line.decode("utf-8", "replace").rstrip()
             if text:
                 self.emit({"ua": self.name, "log": text})
@@ -232,7 +248,7 @@ class UserAgent:
 
     async def stop(self) -> None:
         """End the process by its pid, gently first; remove its directory."""
-        if self.process is not None and self.process.returncode is None:
+        if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
             try:
@@ -241,8 +257,8 @@ class UserAgent:
                 with contextlib.suppress(ProcessLookupError):
                     self.process.kill()
                 await self.process.wait()
-        if self.writer is not None:
-            self.writer.close()
+        if self._writer is not None:
+            self._writer.close()
         if self.names is not None:
             self.names.close()
         for task in self.tasks:
@@ -259,7 +275,7 @@ def _free_port() -> int:
 class Agent:
     """Carry out orders until they end, then leave nothing behind."""
 
-    def __init__(self, out):
+    def __init__(self, out: TextIO):
         memory = "/dev/shm"  # noqa: S108  (a tmpfs: recordings and configs never reach a disk)
         self.directory = Path(
             tempfile.mkdtemp(prefix="voip-call-", dir=memory if os.path.isdir(memory) else None)

@@ -183,11 +183,18 @@ class Remote:
             self._process.stdin.write(data)
             self._process.stdin.flush()
         except (OSError, ValueError):
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended, CLOSE_DEADLINE_S)
             raise CallError("", f"the call agent ended: {self._stderr()}") from None
 
     def _stderr(self) -> str:
         process = self._process
-        if process is None or process.stderr is None or process.poll() is None:
+        if process is None or process.stderr is None:
+            return "no word from it"
+        try:
+            # Its output may be over a moment before it is.
+            process.wait(CLOSE_DEADLINE_S if self._ended else 0)
+        except subprocess.TimeoutExpired:
             return "no word from it"
         lines = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {process.returncode}"

@@ -18,7 +18,7 @@ from voip_stack.call.legs import Party, build_legs, channel_of
 from voip_stack.call.plan import Plan
 from voip_stack.call.remote import Remote, remote_argv
 from voip_stack.call.report import CallReport
-from voip_stack.call.useragent import Settings
+from voip_stack.call.useragent import Settings, StreamState
 from voip_stack.problem import Problem
 
 Progress = Callable[[str], None]
@@ -187,7 +187,7 @@ def _collect(
     )
 
 
-def _party(plan: Plan, dialogue: Dialogue, ua: str, state) -> Party:
+def _party(plan: Plan, dialogue: Dialogue, ua: str, state: StreamState) -> Party:
     number = dialogue.parties[ua].number
     proxy = f"{plan.proxy.external}:{plan.proxy_port}"
     sockets = [row["local"] for row in dialogue.remote.sockets(ua) if row["remote"] == proxy]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from voip_stack.call.report import CallReport
     from voip_stack.call.run import Platform
 
@@ -94,7 +96,7 @@ def call(
         raise typer.Exit(1)
 
 
-def _print_steps(progress, report: CallReport, prefix: str) -> None:
+def _print_steps(progress: Console, report: CallReport, prefix: str) -> None:
     """The finished steps with their times, on standard error."""
     steps = ", ".join(f"{name} {ms / 1000:.1f} s" for name, ms in report.steps)
     progress.print(f"[dim]{prefix}{steps}; {report.elapsed_s} s in all[/]", soft_wrap=True)
