@@ -106,7 +106,7 @@ class Redis(Component):
 class Pgbouncer(Component):
     # Of a socket and the loopback interface, so in no list of listeners.
     port: Annotated[int, Field(ge=1024, le=65535)] = 6432
-    group: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "kamailio"
+    group: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "voip-db"
     databases: list[Annotated[str, Field(pattern=r"^[a-z_]{1,63}$")]] = []
     max_client_connections: Annotated[int, Field(ge=10, le=100_000)] = 400
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -1,0 +1,133 @@
+"""Redis on its own machine: its ACL file, made from the Vault's passwords, and its health.
+
+The file holds SHA-256 digests only. The passwords are random (192 bits), so a digest gives nothing
+away; Redis itself stores no stronger form.
+"""
+
+import grp
+import hashlib
+import os
+import pathlib
+
+import redis
+import voip_files
+from salt.exceptions import CommandExecutionError
+from voip_errors import Unavailable
+
+__virtualname__ = "voip_redis"
+
+ACL_FILE = "/etc/redis/users.acl"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def users():
+    """Return {host: rights}: who may use Redis, by pillar's roles and provisioned secrets."""
+    voip = __pillar__["voip"]
+    rights = voip["redis"]["users"]
+    return {
+        host: next(rights[role] for role in entry["roles"] if role in rights)
+        for host, entry in sorted(voip["provisioning"].items())
+        if "redis" in entry["secrets"] and set(rights) & set(entry["roles"])
+    }
+
+
+def difference(users, path=ACL_FILE):
+    """Return {user: {"old", "new"}} of the users that the ACL file has otherwise; no digest.
+
+    Policy: `provision`, to read each user's hosts/<user>/redis.
+    """
+    current, wanted = _parse(_text(path)), _parse(_render(users))
+    return {
+        name: {
+            "old": "other rights or password" if name in current else None,
+            "new": "set" if name in wanted else None,
+        }
+        for name in sorted({*current, *wanted})
+        if current.get(name) != wanted.get(name)
+    }
+
+
+def write(users, path=ACL_FILE, group="redis"):
+    """Write the ACL file, readable by Redis only, and have a running Redis load it."""
+    try:
+        before = _administrator()
+    except Unavailable:
+        before = None  # it reads the file when it starts
+    voip_files.write(path, _render(users), 0o640, grp.getgrnam(group).gr_gid)
+    if before is not None:
+        _run(before, "ACL", "LOAD")
+    return True
+
+
+def load_certificate():
+    """Have Redis read its certificate and key again; connections stay."""
+    client = _administrator()
+    directory = __salt__["voip_pki.directory"]()
+    _run(
+        client,
+        *("CONFIG", "SET", "tls-cert-file", f"{directory}/redis.crt"),
+        *("tls-key-file", f"{directory}/redis.key"),
+    )
+    return True
+
+
+def ping():
+    """Return True when Redis answers this host over verified TLS. Raises Unavailable."""
+    return _run(_administrator(), "PING") in (True, b"PONG", "PONG")
+
+
+def _administrator():
+    """A verified session as this host, whose role may load the ACL file and the certificate."""
+    voip = __pillar__["voip"]
+    try:
+        client = redis.Redis(
+            host=voip["self"]["addresses"]["internal"],
+            port=voip["ports"]["redis"]["redis"],
+            username=__opts__["id"],
+            password=__salt__["voip_vault.secret"]("redis"),
+            ssl=True,
+            ssl_ca_certs=f"{__salt__['voip_pki.directory']()}/ca.crt",
+            socket_timeout=5,
+        )
+        client.ping()
+    except (redis.RedisError, OSError) as err:
+        raise Unavailable(f"Redis does not let {__opts__['id']} in: {err}") from err
+    return client
+
+
+def _run(client, *command):
+    try:
+        return client.execute_command(*command)
+    except redis.RedisError as err:
+        raise CommandExecutionError(f"Redis refuses {command[0]}: {err}") from err
+
+
+def _render(users):
+    lines = ["user default off resetkeys resetchannels -@all"]
+    for name, rights in sorted(users.items()):
+        password = __salt__["voip_vault_admin.read"](f"hosts/{name}/redis").get("password", "")
+        lines.append(
+            " ".join(
+                [
+                    f"user {name} on",
+                    f"#{hashlib.sha256(password.encode()).hexdigest()}",
+                    *(f"~{pattern}" for pattern in rights["keys"]),
+                    "resetchannels",
+                    *(f"&{pattern}" for pattern in rights["channels"]),
+                    "-@all",
+                    *rights["commands"],
+                ]
+            )
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _parse(text):
+    return {line.split()[1]: line for line in text.splitlines() if line.startswith("user ")}
+
+
+def _text(path):
+    return pathlib.Path(path).read_text(encoding="utf-8") if os.path.exists(path) else ""

@@ -1,0 +1,27 @@
+{%- set voip = pillar['voip'] %}
+{%- set directory = '/etc/postgresql/' ~ voip['postgresql']['version'] ~ '/main' %}
+include:
+  - postgresql.installed
+
+Configure PostgreSQL:
+  file.managed:
+    - name: {{ directory }}/conf.d/voip.conf
+    - source: salt://postgresql/files/voip.conf.j2
+    - template: jinja
+    - mode: "0644"
+    - require:
+      - voip_package: Install PostgreSQL
+
+{%- for file in ('pg_hba.conf', 'pg_ident.conf') %}
+
+Write {{ file }}:
+  file.managed:
+    - name: {{ directory }}/{{ file }}
+    - source: salt://postgresql/files/{{ file }}.j2
+    - template: jinja
+    - user: postgres
+    - group: postgres
+    - mode: "0640"
+    - require:
+      - voip_package: Install PostgreSQL
+{%- endfor %}

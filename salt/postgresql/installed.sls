@@ -1,0 +1,3 @@
+Install PostgreSQL:
+  voip_package.installed:
+    - name: postgresql

@@ -1,0 +1,3 @@
+Install Redis:
+  voip_package.installed:
+    - name: redis
