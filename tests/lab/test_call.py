@@ -25,7 +25,7 @@ def voip_call(*arguments, code=0):
 
 
 def outside(*argv):
-    return provider_of().run("client-1", list(argv)).stdout
+    return provider_of().run("client-1", list(argv)).stdout.decode()
 
 
 def nothing_left():

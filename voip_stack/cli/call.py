@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from voip_stack.call.plan import Plan
     from voip_stack.call.report import CallReport
     from voip_stack.call.run import Platform
 
@@ -60,8 +62,7 @@ def call(
     from voip_stack.call.run import Options, run_call
     from voip_stack.cli.hosts import pillar
 
-    plan = make_plan(pillar(), caller, callee, codec)
-    platform = _platform()
+    platform, plan = _platform(make_plan(pillar(), caller, callee, codec))
     options = Options(
         duration_s=duration,
         wrong_password=wrong_password,
@@ -102,9 +103,10 @@ def _print_steps(progress: Console, report: CallReport, prefix: str) -> None:
     progress.print(f"[dim]{prefix}{steps}; {report.elapsed_s} s in all[/]", soft_wrap=True)
 
 
-def _platform() -> Platform:
-    """The deployed platform behind this checkout. Problem when it does not run."""
+def _platform(plan: Plan) -> tuple[Platform, Plan]:
+    """The deployed platform behind this checkout, and the plan as this machine has to do it."""
     from voip_stack import paths, vault
+    from voip_stack.call.outside import from_here
     from voip_stack.call.run import Platform
     from voip_stack.cli.hosts import provider_of
     from voip_stack.master import client
@@ -118,9 +120,17 @@ def _platform() -> Platform:
                 "The platform's root certificate is not here", str(paths.ca_file()), "./voip up"
             ) from err
 
-    return Platform(
-        ca_pem=ca_pem,
-        passwords=vault.subscriber_passwords,
-        command=provider_of().command,
-        ask=client.call,
+    provider = provider_of()
+    command: Callable[[str, Sequence[str]], Sequence[str]] = provider.command
+    if provider.name != "lab":
+        # Only the lab has a guest for the outside: elsewhere this machine is the outside.
+        plan, command = from_here(plan)
+    return (
+        Platform(
+            ca_pem=ca_pem,
+            passwords=vault.subscriber_passwords,
+            command=command,
+            ask=client.call,
+        ),
+        plan,
     )
