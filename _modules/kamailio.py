@@ -14,7 +14,7 @@ import tempfile
 
 import voip_kamailio
 from salt.exceptions import CommandExecutionError
-from voip_errors import NotFound
+from voip_errors import NotFound, Unavailable
 
 __virtualname__ = "kamailio"
 
@@ -36,8 +36,8 @@ def __virtual__():
 def rpc(method, *params, timeout_s=5):
     """Call one RPC of the proxy; returns its result as decoded JSON.
 
-    Raises NotFound for a user or table that the proxy does not have, CommandExecutionError when it
-    refuses otherwise or does not answer.
+    Raises NotFound for a user or table that the proxy does not have, Unavailable when it does not
+    run, CommandExecutionError when it refuses otherwise or does not answer.
     """
     request = {"jsonrpc": "2.0", "method": method, "params": list(params), "id": 1}
     answer = _exchange(json.dumps(request).encode(), timeout_s)
@@ -57,7 +57,7 @@ def rpc(method, *params, timeout_s=5):
 def _exchange(request, timeout_s):
     directory = os.path.dirname(CONTROL_SOCKET)
     if not os.path.isdir(directory):
-        raise CommandExecutionError("the proxy is not running")
+        raise Unavailable("the proxy is not running")
     # Beside the proxy's own socket: it has a /tmp of its own.
     with tempfile.TemporaryDirectory(dir=directory, prefix="reply-") as room:
         own = os.path.join(room, "reply")
@@ -75,7 +75,7 @@ def _exchange(request, timeout_s):
                     f"the proxy does not answer within {timeout_s} s"
                 ) from err
             except OSError as err:
-                raise CommandExecutionError(f"the proxy is not running: {err.strerror}") from err
+                raise Unavailable(f"the proxy is not running: {err.strerror}") from err
 
 
 def _open_to_owner_of(directory, *paths):
@@ -159,7 +159,7 @@ def unban(address):
 
 
 def status():
-    """Return version, uptime, PBXs, RTPEngines, what is connected and registered, what was refused."""
+    """Return version, uptime, PBXs, RTPEngines, who is connected, what was refused."""
     users = voip_kamailio.statistics(rpc("stats.get_statistics", "usrloc:") or [])
     return ping() | {
         "connections": len(connections()),

@@ -1,0 +1,3 @@
+Make the subscribers those of the pillar:
+  subscribers.managed:
+    - name: {{ pillar['voip'].site.domain }}
