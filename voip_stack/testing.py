@@ -29,7 +29,7 @@ def select(arguments: list[str]) -> Selection:
     words = list(arguments)
     is_declined = "--no-lab" in words
     words = [word for word in words if word != "--no-lab"]
-    kinds = KINDS
+    kinds: tuple[str, ...] = KINDS
     if words and words[0] in (*KINDS, "all"):
         kind = words.pop(0)
         kinds = KINDS if kind == "all" else (kind,)

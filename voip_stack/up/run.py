@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from voip_stack import deployment, paths, providers
 from voip_stack.cache import Cache
@@ -55,6 +54,8 @@ def run(name: str | None, *, yes: bool, dry_run: bool = False) -> Summary:
             step.done(
                 ", ".join(f"{host}: {len(r.changed)} changed" for host, r in done.hosts.items())
             )
+        with steps.step("Keep what was downloaded for the next time") as step:
+            provider.settle(step)
         deployment.update(converged=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         summary.total_s = time.monotonic() - steps.started
     return summary
@@ -131,7 +132,7 @@ def wait_for_minions(pillar: Pillar, progress: Callable[[str], None]) -> None:
 
 
 def _say_only(pillar: Pillar, provider: Provider) -> Summary:
-    plan: Any = machine.plan(machine.look(provider.packages_needed()))
+    plan = machine.plan(machine.look(provider.packages_needed()))
     lines = [f"pillar: {len(pillar.hosts)} hosts, {len(pillar.subscribers)} subscribers: valid"]
     lines.append(f"provider: {provider.name}")
     lines.append(f"Debian packages to install: {' '.join(plan.install) or 'none'}")
@@ -142,6 +143,7 @@ def _say_only(pillar: Pillar, provider: Provider) -> Summary:
     lines.append(f"then state.apply on {', '.join(pillar.minions())}")
     if plan.problem:
         lines.append(f"but: {plan.problem}")
-    lines += [f"but: {problem}" for problem in provider.problems()]
+    elif not plan.install:  # else what would find out may be among the missing
+        lines += [f"but: {problem}" for problem in provider.problems()]
     print("\n".join(lines))
     return Summary(provider.name)
