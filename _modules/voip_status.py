@@ -5,6 +5,8 @@ One job for everything, so that a status of all hosts costs one round trip.
 
 import subprocess
 
+import voip_version
+
 __virtualname__ = "voip_status"
 
 # Component -> (unit, package that carries the version). The unit's name is the package's own.
@@ -46,9 +48,12 @@ def report():
             "why": floor.get("why"),
             "source": choice.get("source"),
             "note": _note(name),
+            "is_safe": None,
         }
-        version, safe = found[name]["version"], found[name]["safe"]
-        found[name]["is_safe"] = _is_at_least(version, safe) if version and safe else None
+        version = found[name]["version"]
+        if version and floor:
+            found[name]["safe"] = voip_version.lowest_safe(version, floor)
+            found[name]["is_safe"] = voip_version.refusal(name, version, floor) is None
     return found
 
 
@@ -85,15 +90,6 @@ def _own_version(name):
     """The version of what comes in no Debian package: asked of its own module."""
     function = f"{name}.version"
     return __salt__[function]() if function in __salt__ else None
-
-
-def _is_at_least(version, floor):
-    """By Debian's order of versions; an epoch of the package's is no part of the floor."""
-    bare = version.split(":", 1)[-1]
-    answer = subprocess.run(
-        ["dpkg", "--compare-versions", bare, "ge", floor], capture_output=True, check=False
-    )
-    return answer.returncode == 0
 
 
 def _note(name):

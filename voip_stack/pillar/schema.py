@@ -96,9 +96,12 @@ class Egress(Model):
 
 
 class VersionFloor(Model):
+    """mended: older branches with the fix carried back, as {start of the version: lowest safe}."""
+
     minimum: str
     safe: str
     why: str
+    mended: dict[str, str] = {}
 
 
 class Vault(Model):
