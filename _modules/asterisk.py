@@ -58,7 +58,8 @@ class _Session:
             with open(os.path.join(_DIRECTORY, "manager.conf"), encoding="utf-8") as file:
                 user, secret = voip_ami.credentials(file.read())
             context = ssl.create_default_context(cafile=_CA_FILE)
-            plain = socket.create_connection(self._where, timeout=_TIMEOUT_S)
+            # From the address that manager.conf permits, whatever else the interface has.
+            plain = socket.create_connection(self._where, _TIMEOUT_S, (self._where[0], 0))
             self._link = context.wrap_socket(plain, server_hostname=own["fqdn"])
         except OSError as err:
             raise self._failed(err) from err
@@ -271,8 +272,9 @@ def _trial_config(stage):
     """Write trial.conf: asterisk.conf with every directory it writes to inside the stage."""
     user = pwd.getpwnam("asterisk")
     room = os.path.join(stage, ".trial")
-    os.makedirs(room, mode=0o700)
-    os.chown(room, user.pw_uid, user.pw_gid)
+    for path in (room, os.path.join(room, "keys")):
+        os.makedirs(path, mode=0o700)
+        os.chown(path, user.pw_uid, user.pw_gid)
     with open(os.path.join(stage, "asterisk.conf"), encoding="utf-8") as file:
         text = voip_asterisk.trial_config(file.read(), stage, room)
     path = os.path.join(stage, "trial.conf")

@@ -16,6 +16,8 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 __virtualname__ = "rtpengine"
 
 _BINARY = "/usr/bin/rtpengine"
+_CONTAINER = "/run/systemd/container"
+_KERNEL = "/proc/rtpengine/control"
 _TIMEOUT_S = 2.0
 _LARGEST = 65535
 
@@ -160,11 +162,12 @@ def statistics(host=None):
 def forwarding():
     """Return {"mode", "reason"}: whether this host's RTPEngine forwards in kernel or user space.
 
-    A container shares its host's kernel, where nothing of ours is loaded.
+    A container shares its host's kernel, where nothing of ours is loaded; systemd says that it is
+    one in /run/systemd/container (Salt's grains tell some containers only).
     """
-    if __grains__.get("virtual_subtype") or __grains__.get("virtual") == "container":
+    if os.path.exists(_CONTAINER):
         return {"mode": "userspace", "reason": "shared kernel"}
-    if os.path.exists("/proc/rtpengine/control"):
+    if os.path.exists(_KERNEL):
         return {"mode": "kernel", "reason": "xt_RTPENGINE is loaded"}
     return {"mode": "userspace", "reason": "xt_RTPENGINE is not loaded"}
 

@@ -105,7 +105,7 @@ def _staged(directory, texts, user, group):
     try:
         uid, gid = _ids(user, group)
         if os.path.isdir(directory):
-            shutil.copytree(directory, stage, dirs_exist_ok=True, symlinks=True)
+            _copy(directory, stage)
         for name, text in texts.items():
             _write(os.path.join(stage, name), text, uid, gid, 0o640)
         os.chown(stage, uid, gid)
@@ -113,6 +113,17 @@ def _staged(directory, texts, user, group):
         yield stage
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _copy(directory, stage):
+    """Copy a tree with its owners, which copytree drops: the daemon must be able to read it."""
+    shutil.copytree(directory, stage, dirs_exist_ok=True, symlinks=True)
+    for root, directories, files in os.walk(directory):
+        for name in directories + files:
+            path = os.path.join(root, name)
+            known = os.lstat(path)
+            copied = os.path.join(stage, os.path.relpath(path, directory))
+            os.chown(copied, known.st_uid, known.st_gid, follow_symlinks=False)
 
 
 def check(directory, texts, function, user="root", group="root"):

@@ -1,4 +1,5 @@
 include:
+  - pki
   - asterisk.installed
 
 Certify Asterisk:

@@ -1,27 +1,29 @@
 include:
   - asterisk.configured
 
+# A reload reads certificates and keys again as well, but not the transport's other settings.
 Run Asterisk:
-  service.running:
-    - name: asterisk
-    - enable: True
+  voip_service.running:
+    - name: asterisk.service
+    - paths:
+      - /usr/sbin/asterisk
+      - /etc/systemd/system/asterisk.service
+      {%- for name in ('asterisk', 'modules', 'logger', 'rtp', 'http', 'ari', 'manager', 'pjsip') %}
+      - /etc/asterisk/voip/{{ name }}.conf
+      {%- endfor %}
+      - /etc/voip-stack/tls/asterisk.crt
+    - reload_paths:
+      - /etc/asterisk/voip/pjsip_trunks.conf
+      - /etc/asterisk/voip/extensions.conf
+    - reload_function: asterisk.reload
     - watch:
       - file: Declare the Asterisk service
       - voip_config: Configure Asterisk
+      - voip_config: Configure Asterisk's trunks and dialplan
       - voip_certificate: Certify Asterisk
-    - require:
-      - voip_config: Configure Asterisk's trunks and dialplan
-
-Reload Asterisk's trunks and dialplan:
-  module.run:
-    - asterisk.reload: []
-    - onchanges:
-      - voip_config: Configure Asterisk's trunks and dialplan
-    - require:
-      - voip_health: Asterisk answers its manager interface
 
 Asterisk answers its manager interface:
   voip_health.answers:
     - name: asterisk.ping
     - require:
-      - service: Run Asterisk
+      - voip_service: Run Asterisk

@@ -2,9 +2,12 @@ include:
   - rtpengine.configured
 
 Run RTPEngine:
-  service.running:
-    - name: rtpengine-daemon
-    - enable: True
+  voip_service.running:
+    - name: rtpengine-daemon.service
+    - paths:
+      - /usr/bin/rtpengine
+      - /etc/rtpengine
+      - /etc/systemd/system/rtpengine-daemon.service.d
     - watch:
       - voip_config: Configure RTPEngine
       - voip_config: Confine the RTPEngine service
@@ -13,4 +16,4 @@ RTPEngine answers its control protocol:
   voip_health.answers:
     - name: rtpengine.ping
     - require:
-      - service: Run RTPEngine
+      - voip_service: Run RTPEngine

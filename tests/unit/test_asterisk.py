@@ -120,8 +120,9 @@ def test_trial_writes_nowhere_but_its_room():
 GOOD = """\
 [Nov 25 01:47:32] NOTICE[2285]: loader.c:2568 load_modules: 69 modules will be loaded.
 [Nov 25 01:47:32] WARNING[2285]: indications.c:1105 load_indications: Missing default country
+[Nov 25 01:56:02] ERROR[601]: res_pjsip.c:1763 endpt_send_request: Error 120101 'Network is unreachable'
 Asterisk Ready.
-"""
+"""  # noqa: E501
 BAD = [
     "[Nov 25 01:46:40] ERROR[1886]: loader.c:2687 load_modules: chan_pjsip declined to load.",
     "[Nov 25 01:46:40] WARNING[1886]: pbx_config.c:1798 pbx_load_config: The use of 'n' is wrong",

@@ -188,18 +188,19 @@ def test_only_media_hosts_are_asked(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("grains", "mode", "reason"),
+    ("present", "mode", "reason"),
     [
-        (
-            {"virtual": "container", "virtual_subtype": "systemd-nspawn"},
-            "userspace",
-            "shared kernel",
-        ),
-        ({"virtual": "kvm"}, "userspace", "xt_RTPENGINE is not loaded"),
+        (["container"], "userspace", "shared kernel"),
+        (["container", "control"], "userspace", "shared kernel"),
+        (["control"], "kernel", "xt_RTPENGINE is loaded"),
+        ([], "userspace", "xt_RTPENGINE is not loaded"),
     ],
 )
-def test_forwarding(monkeypatch, grains, mode, reason):
-    monkeypatch.setattr(rtpengine, "__grains__", grains, raising=False)
+def test_forwarding(monkeypatch, tmp_path, present, mode, reason):
+    for name in present:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(rtpengine, "_CONTAINER", str(tmp_path / "container"))
+    monkeypatch.setattr(rtpengine, "_KERNEL", str(tmp_path / "control"))
     assert rtpengine.forwarding() == {"mode": mode, "reason": reason}
 
 

@@ -1,0 +1,40 @@
+"""What `systemctl show` says of a unit, and what is wrong with it."""
+
+
+def facts(text, epoch_of_boot):
+    """Return {active, enabled, stale, started} from `systemctl show --property` output.
+
+    epoch_of_boot: seconds, what CLOCK_MONOTONIC counts from; systemd gives microseconds of it.
+    """
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    started = values.get("ExecMainStartTimestampMonotonic") or "0"
+    return {
+        "active": values.get("ActiveState") == "active",
+        "state": f"{values.get('ActiveState')} ({values.get('SubState')})",
+        "enabled": values.get("UnitFileState") == "enabled",
+        "stale": values.get("NeedDaemonReload") == "yes",
+        "started": epoch_of_boot + int(started) / 1e6 if int(started) else 0.0,
+    }
+
+
+def shortcomings(known, newest, newest_reload, stamp):
+    """Return {what: {"old", "new"}}: enabled, running, restarted or reloaded; {} when all is well.
+
+    known: see `facts`. newest, newest_reload: (path, mtime) of the latest file that a start, or a
+    reload, reads; None for none. stamp: when a reload was last done, epoch.
+    """
+    wrong = {}
+    if not known["enabled"]:
+        wrong["enabled"] = {"old": False, "new": True}
+    if not known["active"]:
+        wrong["running"] = {"old": known["state"], "new": "active (running)"}
+    elif known["stale"]:
+        wrong["restarted"] = {"old": "an older unit file", "new": "restarted"}
+    elif newest and newest[1] > known["started"]:
+        wrong["restarted"] = {"old": f"started before {newest[0]} was written", "new": "restarted"}
+    elif newest_reload and newest_reload[1] > max(known["started"], stamp):
+        wrong["reloaded"] = {
+            "old": f"read before {newest_reload[0]} was written",
+            "new": "reloaded",
+        }
+    return wrong
