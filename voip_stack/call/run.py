@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +102,7 @@ def _make(
     if has_callee:
         parties[CALLEE] = _settings(plan, plan.callee, found)
     argv = platform.command(plan.outside.name, remote_argv())
-    with Remote(argv) as remote, ThreadPoolExecutor(1) as background:
+    with Remote(argv) as remote:
         dialogue = Dialogue(remote, parties)
         with steps.step("start the user agents"):
             dialogue.open(ca_pem, {plan.proxy_name: str(plan.proxy.external)})
@@ -118,11 +117,13 @@ def _make(
                 report.answered_by = plan.callee
             elif not plan.is_echo:
                 raise CallError("", f"{plan.callee} was answered, by no user agent of this test")
-        tls = background.submit(evidence.connections, platform.ask, plan)
         with steps.step("media"):
             dialogue.start_tones()
         with steps.step("measure"):
-            dialogue.hold(options.duration_s)
+            # Meanwhile the proxy tells its connections: nothing of this call changes them.
+            started = time.monotonic()
+            tls = evidence.connections(platform.ask, plan)
+            dialogue.hold(max(0.0, options.duration_s - (time.monotonic() - started)))
             dialogue.stop_tones()
             report.duration_s = round(dialogue.tone_s(CALLER), 3)
         with steps.step("collect the evidence"):
@@ -160,7 +161,7 @@ def _collect(
     plan: Plan,
     platform: Platform,
     dialogue: Dialogue,
-    tls: Future[list[evidence.Connection]],
+    tls: Sequence[evidence.Connection],
     report: CallReport,
 ) -> None:
     """Ask every hop while the call is up and quiet: all counters stand still and compare."""
@@ -179,7 +180,7 @@ def _collect(
         plan,
         parties[CALLER],
         parties.get(CALLEE),
-        tls.result(),
+        tls,
         evidence.streams(platform.ask, plan, call_id_a),
         None if call_id_b is None else evidence.streams(platform.ask, plan, call_id_b),
         channel_a,
