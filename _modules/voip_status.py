@@ -5,20 +5,12 @@ One job for everything, so that a status of all hosts costs one round trip.
 
 import subprocess
 
-import voip_version
+from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "voip_status"
 
-# Component -> (unit, package that carries the version). The unit's name is the package's own.
-COMPONENTS = {
-    "asterisk": ("asterisk.service", "asterisk"),
-    "kamailio": ("kamailio.service", "kamailio"),
-    "openbao": ("openbao.service", None),
-    "pgbouncer": ("pgbouncer.service", "pgbouncer"),
-    "postgresql": ("postgresql.service", "postgresql-17"),
-    "redis": ("redis-server.service", "redis-server"),
-    "rtpengine": ("rtpengine-daemon.service", "rtpengine-daemon"),
-}
+# Units whose name is not the component's.
+UNITS = {"redis": "redis-server", "rtpengine": "rtpengine-daemon"}
 
 
 def __virtual__():
@@ -26,39 +18,39 @@ def __virtual__():
 
 
 def report():
-    """Return {component: {unit, active, version, minimum, safe, why, source, note}}.
+    """Return {component: {unit, active, version, minimum, safe, why, is_safe, source, note}}.
 
-    active: systemd's word (active, failed, ...). version: None when not installed. source: where
-    the package was taken from. note: what an operator should know (RTPEngine without its kernel
-    module, a component that no source has).
+    active: systemd's word (active, failed, ...). version: None when not installed. is_safe: None
+    without a version. source: where the package was taken from. note: what an operator should know
+    (RTPEngine without its kernel module, a version that is refused).
+
+    CLI Example: salt '*' voip_status.report
     """
-    voip = __pillar__.get("voip", {})
-    names = voip.get("self", {}).get("components", [])
-    active = _active([_unit(name) for name in names])
-    found = {}
-    for name in names:
-        floor = voip.get("versions", {}).get(name, {})
-        choice = voip.get("packages", {}).get(name, {})
-        found[name] = {
-            "unit": _unit(name),
-            "active": active[_unit(name)],
-            "version": _version(name),
-            "minimum": floor.get("minimum"),
-            "safe": floor.get("safe"),
-            "why": floor.get("why"),
-            "source": choice.get("source"),
-            "note": _note(name),
-            "is_safe": None,
-        }
-        version = found[name]["version"]
-        if version and floor:
-            found[name]["safe"] = voip_version.lowest_safe(version, floor)
-            found[name]["is_safe"] = voip_version.refusal(name, version, floor) is None
-    return found
+    names = __pillar__.get("voip", {}).get("self", {}).get("components", [])
+    versions = __salt__["voip_package.status"]()
+    active = _active([unit(name) for name in names])
+    return {name: _component(name, versions.get(name, {}), active[unit(name)]) for name in names}
 
 
-def _unit(name):
-    return COMPONENTS.get(name, (f"{name}.service", name))[0]
+def unit(name):
+    """The systemd unit of a component."""
+    return f"{UNITS.get(name, name)}.service"
+
+
+def _component(name, package, active):
+    version = package.get("version") or None
+    problem = package.get("problem", "") if version else ""
+    return {
+        "unit": unit(name),
+        "active": active,
+        "version": version,
+        "minimum": package.get("minimum") or None,
+        "safe": package.get("safe") or None,
+        "why": package.get("why") or None,
+        "is_safe": package.get("ok") if version else None,
+        "source": package.get("source"),
+        "note": problem or _note(name),
+    }
 
 
 def _active(units):
@@ -72,26 +64,13 @@ def _active(units):
     return dict(zip(units, words + ["unknown"] * (len(units) - len(words)), strict=False))
 
 
-def _version(name):
-    package = COMPONENTS.get(name, (None, name))[1]
-    if package is None:
-        return _own_version(name)
-    answer = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", package],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    status, _, version = answer.stdout.partition(" ")
-    return version if status == "installed" else None
-
-
-def _own_version(name):
-    """The version of what comes in no Debian package: asked of its own module."""
-    function = f"{name}.version"
-    return __salt__[function]() if function in __salt__ else None
-
-
 def _note(name):
-    function = f"{name}.status_note"
-    return __salt__[function]() if function in __salt__ else ""
+    try:
+        if name == "rtpengine":
+            forwarding = __salt__["rtpengine.forwarding"]()
+            return f"{forwarding['mode']}: {forwarding['reason']}"
+        if name == "openbao":
+            return "sealed" if __salt__["voip_vault.status"]()["sealed"] else ""
+    except (CommandExecutionError, KeyError) as err:
+        return str(err)
+    return ""

@@ -1,0 +1,114 @@
+"""`./voip status`: what a host reports, and what counts as well."""
+
+import importlib.util
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from voip_stack import health, paths
+from voip_stack.cli import app
+from voip_stack.health import Component, Health
+
+# By its file: a state and a module may have one name.
+_SPEC = importlib.util.spec_from_file_location(
+    "voip_status_module", paths.checkout() / "_modules/voip_status.py"
+)
+voip_status = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(voip_status)
+
+PACKAGE = {
+    "version": "6.0.1", "minimum": "5.7.0", "safe": "5.7.0", "why": "x", "ok": True, "problem": "",
+    "source": "backport",
+}  # fmt: skip
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """voip_status as the loader would have it on a media and a sip host at once."""
+
+    def make(**packages):
+        pillar = {"voip": {"self": {"components": list(packages)}}}
+        functions = {
+            "voip_package.status": lambda: {name: p for name, p in packages.items() if p},
+            "rtpengine.forwarding": lambda: {"mode": "userspace", "reason": "shared kernel"},
+        }
+        monkeypatch.setattr(voip_status, "__pillar__", pillar, raising=False)
+        monkeypatch.setattr(voip_status, "__salt__", functions, raising=False)
+        monkeypatch.setattr(voip_status, "_active", lambda units: dict.fromkeys(units, "active"))
+        return voip_status.report()
+
+    return make
+
+
+def test_report_joins_package_and_unit(host):
+    found = host(kamailio=PACKAGE)["kamailio"]
+    assert found["unit"] == "kamailio.service"
+    assert (found["active"], found["version"], found["is_safe"]) == ("active", "6.0.1", True)
+
+
+def test_rtpengine_says_where_it_forwards(host):
+    found = host(rtpengine=PACKAGE)["rtpengine"]
+    assert found["unit"] == "rtpengine-daemon.service"
+    assert found["note"] == "userspace: shared kernel"
+
+
+def test_refused_version_is_unsafe_with_the_reason(host):
+    found = host(kamailio=PACKAGE | {"ok": False, "problem": "below 5.7.0"})["kamailio"]
+    assert found["is_safe"] is False
+    assert found["note"] == "below 5.7.0"
+
+
+def test_missing_component_is_no_version_and_not_judged(host):
+    found = host(kamailio=None)["kamailio"]
+    assert found["version"] is None
+    assert found["is_safe"] is None
+
+
+def component(**values):
+    base = {
+        "host": "sip-1", "name": "kamailio", "unit": "kamailio.service", "active": "active",
+        "version": "6.0.1", "minimum": None, "safe": "5.7.0", "why": None, "is_safe": True,
+        "source": "backport",
+    }  # fmt: skip
+    return Component(**(base | values))
+
+
+def deployment(**values):
+    base = Health("lab", "2030-01-01", {"running": True, "pid": 1})
+    base.guests = {"sip-1": {"state": "running", "internal": "192.168.64.10", "external": None}}
+    base.minions = {"sip-1": True}
+    base.components = [component()]
+    for name, value in values.items():
+        setattr(base, name, value)
+    return base
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        {"converged": None},
+        {"master": {"running": False, "pid": None}},
+        {"guests": {"sip-1": {"state": "stopped"}}},
+        {"minions": {"sip-1": False}},
+        {"components": [component(active="failed")]},
+        {"components": [component(is_safe=False)]},
+    ],
+)
+def test_one_bad_part_is_not_well(worse):
+    assert deployment().is_ok
+    assert not deployment(**worse).is_ok
+
+
+def test_status_shows_and_exits_by_health(monkeypatch):
+    sick = deployment(
+        components=[component(active="failed")], unavailable={"asterisk": "tried local: none"}
+    )
+    monkeypatch.setattr(health, "look", lambda: sick)
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 1
+    for expected in ("sip-1", "kamailio", "failed", "6.0.1", "unavailable: asterisk: tried local"):
+        assert expected in shown.stdout
+    found = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert found["ok"] is False
+    assert found["components"][0]["active"] == "failed"
