@@ -21,7 +21,7 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
     facts: what the control host found out: provider (str), packages ({component: {...}}) and
     ca_pem (str, absent until the PKI exists).
     """
-    components = pillar.components_of(host)
+    components = [name for name in pillar.components_of(host) if is_available(name, facts)]
     roles = set(pillar.hosts[host].roles)
     provider = facts.get("provider", "lab")
     compiled: dict[str, Any] = {
@@ -59,6 +59,11 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
     if "devstack" in roles:
         compiled["provisioning"] = _provisioning(pillar)
     return compiled
+
+
+def is_available(component: str, facts: dict[str, Any]) -> bool:
+    """False for a component whose packages no source has: everything else still comes up."""
+    return facts.get("packages", {}).get(component, {}).get("source", "") is not None
 
 
 def vault_url(pillar: Pillar) -> str:
