@@ -11,11 +11,13 @@ from voip_stack import paths
 from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
 from voip_stack.providers.lima import template
+from voip_stack.providers.lima.provider import LimaProvider
 
 PILLAR = load(paths.pillar_dir())
 SPEC = importlib.util.spec_from_file_location(
     "lima_schema", Path(__file__).parent / "lima" / "schema.py"
 )
+HOSTS = LimaProvider(PILLAR).minions()
 SCHEMA = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(SCHEMA)
 LOCK = (paths.checkout() / "requirements" / "minion.lock").read_text()
@@ -31,14 +33,14 @@ def changed(**update):
 
 
 @pytest.mark.parametrize("arch", ["arm64", "amd64"])
-@pytest.mark.parametrize("host", template.guests(PILLAR))
+@pytest.mark.parametrize("host", HOSTS)
 def test_template_has_documented_fields_only(host, arch):
     instance = SCHEMA.Instance.model_validate(rendered(host, arch))
     assert instance.arch == template.LIMA_ARCH[arch]
     assert all(image.digest for image in instance.images), "an image without a digest"
 
 
-@pytest.mark.parametrize("host", template.guests(PILLAR))
+@pytest.mark.parametrize("host", HOSTS)
 def test_template_says_what_the_topology_says(host):
     definition = PILLAR.hosts[host]
     guest = rendered(host)
@@ -55,7 +57,7 @@ def test_the_pbx_is_on_the_internal_network_only():
     assert [item["lima"] for item in rendered("pbx-1")["networks"]] == ["voip-internal"]
 
 
-@pytest.mark.parametrize("host", template.guests(PILLAR))
+@pytest.mark.parametrize("host", HOSTS)
 def test_scripts_are_valid_and_guarded(host):
     guest = rendered(host)
     scripts = [item["script"] for item in guest["provision"] if "script" in item]
@@ -76,7 +78,7 @@ def test_the_minions_lock_arrives_whole():
     assert "--hash=sha256:" in lock
 
 
-@pytest.mark.parametrize("host", template.guests(PILLAR))
+@pytest.mark.parametrize("host", HOSTS)
 def test_nothing_secret_and_no_directory_of_the_host(host):
     text = template.render(PILLAR, host, "arm64", LOCK)
     assert "PRIVATE KEY" not in text
@@ -85,8 +87,8 @@ def test_nothing_secret_and_no_directory_of_the_host(host):
 
 def test_devstack_is_no_guest_where_one_exists():
     external = PILLAR.vault.model_dump() | {"external": True}
-    assert "devstack" in template.guests(PILLAR)
-    assert "devstack" not in template.guests(changed(vault=external))
+    assert "devstack" in HOSTS
+    assert "devstack" not in LimaProvider(changed(vault=external)).minions()
 
 
 def test_an_architecture_without_an_image_is_refused():

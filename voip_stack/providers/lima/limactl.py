@@ -33,27 +33,12 @@ class Limactl:
 
     def act(self, arguments: Sequence[str], log: Path | None = None) -> None:
         """Run a planned command; its whole output goes to `log`, its last words to the Problem."""
-        done = self._run(list(arguments), START_S, log)
+        done = self._run(list(arguments), START_S)
         if log is not None:
             with log.open("a") as file:
                 file.write(f"$ {' '.join(self.command(arguments))}\n{done.stdout}{done.stderr}")
 
-    def guest(
-        self, arguments: Sequence[str], stdin: str | bytes | None, timeout_s: float | None
-    ) -> subprocess.CompletedProcess:
-        """Run a command in a guest, whatever its exit code. Output as bytes when stdin is bytes."""
-        return subprocess.run(
-            self.command(arguments),
-            input=stdin if stdin is not None else "",
-            capture_output=True,
-            text=not isinstance(stdin, bytes),
-            timeout=timeout_s,
-            check=False,
-        )
-
-    def _run(
-        self, arguments: list[str], timeout_s: float, log: Path | None = None
-    ) -> subprocess.CompletedProcess:
+    def _run(self, arguments: list[str], timeout_s: float) -> subprocess.CompletedProcess:
         command = self.command(arguments)
         text = " ".join(command)
         try:

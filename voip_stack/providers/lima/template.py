@@ -30,15 +30,6 @@ def host_arch() -> str:
     return MACHINE_ARCH[machine]
 
 
-def guests(pillar: Pillar) -> list[str]:
-    """The hosts that Lima runs: the minions, without the devstack where an existing one serves."""
-    return [
-        name
-        for name in pillar.minions()
-        if not (pillar.vault.external and pillar.hosts[name].roles == ["devstack"])
-    ]
-
-
 def render(pillar: Pillar, host: str, arch: str, lock: str) -> str:
     """Return the Lima YAML of one guest.
 
@@ -111,7 +102,7 @@ def _context(pillar: Pillar, host: str, arch: str, lock: str) -> dict[str, Any]:
 
 def _addresses(pillar: Pillar, host: str) -> dict[str, IPv4Address]:
     """{network: address} of the guest's networks. Raises Problem for one that Lima has not."""
-    found = {}
+    found: dict[str, IPv4Address] = {}
     for network in ("internal", "external"):
         address = getattr(pillar.hosts[host], network)
         if address is None:
