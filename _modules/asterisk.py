@@ -160,19 +160,16 @@ def pjsip_contacts():
 
 
 def _contacts(session):
-    try:
-        events = session.events("PJSIPShowContacts")
-    except voip_ami.Refused as err:
-        if "No Contacts found" in str(err):
-            return {}
-        raise
+    # PJSIPShowContacts leaves out contacts that the configuration names.
     return {
-        event["Uri"]: {
-            "endpoint": event.get("Endpoint"),
+        event["URI"]: {
+            "endpoint": event.get("EndpointName"),
             "status": event.get("Status"),
             "rtt_ms": _milliseconds(event.get("RoundtripUsec")),
         }
-        for event in events
+        for proxy in plan()["proxies"]
+        for event in session.events("PJSIPShowEndpoint", Endpoint=proxy["name"])
+        if event.get("Event") == "ContactStatusDetail"
     }
 
 

@@ -43,7 +43,9 @@ def managed(
             return ret | {"result": None, "comment": "The files would be replaced"}
         if check:
             __salt__["voip_config.check"](name, texts, check, **owner)
-        __salt__["voip_config.install"](name, texts, mode=mode, **owner)
+        # Only what differs: a daemon is restarted for files that were written.
+        differing = {file: texts[file] for file in ret["changes"]}
+        __salt__["voip_config.install"](name, differing, mode=mode, **owner)
     except (CommandExecutionError, SaltInvocationError) as err:
         return ret | {"result": False, "changes": {}, "comment": str(err)}
     return ret | {"comment": "The files were replaced"}
