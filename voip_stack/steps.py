@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from rich.console import Console
 from rich.live import Live
@@ -131,7 +132,7 @@ class Steps:
         self.log_path = paths.logs_dir() / f"{_now():%Y%m%d-%H%M%S}-{name}.log"
         self.timings: list[tuple[str, float]] = []
         self._lock = lock
-        self._lock_file = None
+        self._lock_file: IO[str] | None = None
         self._live: Live | None = None
         self._handler: logging.Handler | None = None
 
@@ -231,7 +232,7 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now()
 
 
-def _exclusive(file: Path, name: str):
+def _exclusive(file: Path, name: str) -> IO[str]:
     handle = open(file, "a+")  # noqa: SIM115 - open as long as the lock is held
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -33,7 +33,10 @@ def run(rounds: int) -> list[Result]:
 
 def measure(rounds: int, goal_s: float, environment: Mapping[str, str]) -> list[Result]:
     """The rounds, with `environment` added to each command's."""
-    firsts, seconds, summary = [], [], {}
+    firsts: list[float] = []
+    seconds: list[float] = []
+    summary: dict[str, Any] = {}
+    second: dict[str, Any] = {}
     for _ in range(rounds):
         with _copy() as checkout:
             try:

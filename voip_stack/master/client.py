@@ -83,7 +83,8 @@ def run(
             job.jid = published.get("jid", "")
             waiting = set(targets)
             deadline = time.monotonic() + deadline_s
-            heard, doubtful = time.monotonic(), set()
+            heard = time.monotonic()
+            doubtful: set[str] = set()
             while waiting and (left := deadline - time.monotonic()) > 0:
                 if time.monotonic() - heard > SILENCE_S:
                     lost = _not_working(client, job.jid, waiting)
