@@ -161,11 +161,25 @@ def test_a_host_that_does_not_answer_is_named(facts):
         streams(ask, facts["plan"], "A")
 
 
+def channel_row(**changes):
+    row = {
+        "name": "PJSIP/a", "call_id": "A", "application": "Dial", "codec": "alaw",
+        "secure_signaling": True, "secure_media": True,
+        "rx": {"packets": 200, "lost": 0, "jitter_ms": 0.2}, "tx": {"packets": 201},
+    }  # fmt: skip
+    return row | changes
+
+
+def test_channels_of_the_call_only(facts):
+    other = channel_row(call_id="other", rx=None)
+    found = channels(lambda *_: [other, channel_row()], facts["plan"], ["A"])
+    assert found == [Channel("PJSIP/a", "A", "Dial", "alaw", True, 200, 201, 0.2)]
+
+
 def test_a_channel_without_counters_is_refused(facts):
-    row = {"name": "PJSIP/a", "call_id": "A", "application": "Dial", "codec": "alaw",
-           "tls": True, "srtp": True, "received": None, "sent": "200"}  # fmt: skip
+    row = channel_row(rx={"packets": None})
     with pytest.raises(CallError, match="PJSIP/a"):
-        channels(lambda *_: [row], facts["plan"])
+        channels(lambda *_: [row], facts["plan"], ["A"])
 
 
 def heard(ok=True):

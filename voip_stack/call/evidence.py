@@ -5,7 +5,7 @@ Each function returns what one execution module told, in the shape that legs.py 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,9 +71,10 @@ def streams(ask: Ask, plan: Plan, call_id: str) -> list[MediaStream]:
     ]
 
 
-def channels(ask: Ask, plan: Plan) -> list[Channel]:
-    """The PBX's channels."""
-    return [_channel(row) for row in _ask(ask, plan.pbx.name, "asterisk.legs")]
+def channels(ask: Ask, plan: Plan, call_ids: Collection[str]) -> list[Channel]:
+    """The PBX's channels of these Call-IDs; what other calls do just now does not matter."""
+    rows = _ask(ask, plan.pbx.name, "asterisk.channels")
+    return [_channel(row) for row in rows if row.get("call_id") in call_ids]
 
 
 def _channel(row: dict[str, Any]) -> Channel:
@@ -83,10 +84,10 @@ def _channel(row: dict[str, Any]) -> Channel:
             call_id=str(row["call_id"]),
             application=str(row["application"]),
             codec=str(row["codec"]),
-            is_secure=bool(row["tls"] and row["srtp"]),
-            received=int(row["received"]),
-            sent=int(row["sent"]),
-            jitter_ms=row.get("jitter_ms"),
+            is_secure=bool(row["secure_signaling"] and row["secure_media"]),
+            received=int(row["rx"]["packets"]),
+            sent=int(row["tx"]["packets"]),
+            jitter_ms=row["rx"].get("jitter_ms"),
         )
     except (KeyError, TypeError, ValueError) as err:
         raise CallError("", f"the PBX's channel {row.get('name')} misses {err}") from err

@@ -169,7 +169,7 @@ def _collect(
     parties = {ua: _party(plan, dialogue, ua, states[ua]) for ua in dialogue.parties}
     call_id_a = report.call_ids[0]
     call_id_b = report.call_ids[1] if len(report.call_ids) > 1 else None
-    channels = evidence.channels(platform.ask, plan)
+    channels = evidence.channels(platform.ask, plan, report.call_ids)
     channel_a = channel_of(channels, call_id_a, plan.caller)
     channel_b = None if call_id_b is None else channel_of(channels, call_id_b, plan.callee)
     if plan.is_echo:
