@@ -52,7 +52,9 @@ def reachable(request, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_SSH", str(tmp_path))
     monkeypatch.setenv("FAKE_LIMA", str(tmp_path))
     if request.param == "lima":
-        made.limactl = Limactl(str(Path(__file__).parent / "lima" / "limactl"))
+        text = (Path(__file__).parent / "lima" / "limactl.py").read_text()
+        _script(bin_dir / "limactl", f"#!{sys.executable} -IS\n{text}")
+        made.limactl = Limactl(str(bin_dir / "limactl"))
         made.cut = lambda: (tmp_path / "fail.json").write_text('{"shell": "is not running"}')
     else:
         made.cut = (tmp_path / "refuse").touch

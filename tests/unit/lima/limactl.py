@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """A stand-in for limactl: keeps guests and networks in $FAKE_LIMA, answers in Lima's JSON forms.
 
 Every call is appended to calls.json. A command named in fail.json ends with its message, as
