@@ -1,0 +1,375 @@
+"""The proxy: generated files, what its RPC tells, the module against a socket, the states' beats."""
+
+import json
+import re
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+CHECKOUT = Path(__file__).parents[2]
+sys.path[:0] = [str(CHECKOUT / name) for name in ("_utils", "_modules")]
+
+import kamailio as module  # noqa: E402
+import voip_kamailio  # noqa: E402
+from voip_errors import NotFound, Unavailable  # noqa: E402
+
+from voip_stack.pillar import compile_for, load  # noqa: E402
+
+# What Kamailio 6.0.1 answered during a call, by RPC.
+RPC = json.loads(Path(__file__).with_name("kamailio_rpc.json").read_text())
+ROUTING = CHECKOUT / "salt/kamailio/files"
+
+
+def _load_state():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(
+        "kamailio_state", CHECKOUT / "_states/kamailio.py"
+    )
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture
+def voip():
+    return compile_for(load(CHECKOUT / "pillar"), "sip-1", {"provider": "lab"})
+
+
+def routing_text():
+    return {path: path.read_text() for path in ROUTING.rglob("*.cfg")}
+
+
+# -------------------------------------------------------------------- generated files
+
+
+def test_every_value_that_the_routing_names_is_defined_and_used(voip):
+    defined = set(re.findall(r'substdef "!(V_\w+)!', voip_kamailio.defines(voip)))
+    named = set(re.findall(r"\bV_[A-Z0-9_]+\b", "\n".join(routing_text().values())))
+    # Within comments, V_SOMETHING_* stands for a family.
+    named = {name for name in named if not name.endswith("_")}
+    assert named - defined == set()
+    assert defined - named == set()
+
+
+def test_no_value_name_is_the_beginning_of_another(voip):
+    """The substitution is by text: V_WS would also replace the beginning of V_WSS."""
+    names = re.findall(r'substdef "!(V_\w+)!', voip_kamailio.defines(voip))
+    assert [(a, b) for a in names for b in names if a != b and b.startswith(a)] == []
+
+
+def test_routing_holds_no_address_no_port_and_no_jinja():
+    for path, text in routing_text().items():
+        code = "\n".join(line.partition("#")[0] for line in text.splitlines())
+        assert not re.search(r"\d+\.\d+\.\d+\.\d+", code), path
+        assert not re.search(r"\b(5070|5071|5061|8090|8444|22222)\b", text), path
+        assert "{{" not in text, path
+        assert "{%" not in text, path
+
+
+def test_routes_are_small():
+    for path, text in routing_text().items():
+        for block in re.findall(r"(?ms)^\w*route\[\w+\].*?^}", text):
+            assert block.count("\n") <= 53, (path, block.splitlines()[0])
+
+
+def test_defines_hold_no_credential(voip):
+    assert "postgres://kamailio@/kamailio" in voip_kamailio.defines(voip)
+
+
+def test_only_the_suites_of_the_policy_are_offered():
+    flags = dict(voip_kamailio.media_flags(["AES_CM_128_HMAC_SHA1_80"]))
+    assert "SDES-no-NULL_HMAC_SHA1_80" in flags["V_MEDIA_PBX"]
+    assert "SDES-no-AES_CM_128_HMAC_SHA1_80" not in flags["V_MEDIA_PBX"]
+    assert " RTP/SAVP " in flags["V_MEDIA_DEVICE"]
+    assert "UDP/TLS/RTP/SAVPF" in flags["V_MEDIA_BROWSER"]
+    assert all("strict-source" in value for value in flags.values())
+
+
+def sections(text):
+    parts = re.split(r"(?m)^\[(.*)\]$", text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_tls_demands_certificates_inside_and_offers_old_tls_nowhere(voip):
+    found = sections(voip_kamailio.tls_config(voip))
+    internal = voip["self"]["addresses"]["internal"]
+    assert set(found) == {
+        "server:default",
+        "client:default",
+        f"server:{internal}:5071",
+        f"server:{internal}:8444",
+    }
+    for name, text in found.items():
+        assert "method = TLSv1.2+" in text
+        mutual = name != "server:default"
+        assert ("require_certificate = yes" in text) is mutual
+        assert ("verify_certificate = yes" in text) is mutual
+
+
+def test_tables_name_the_pbxs_and_the_trunks(voip):
+    voip["routing"]["cleartext_trunks"] = ["198.18.64.50"]
+    found = voip_kamailio.tables(voip)
+    assert (
+        "1 sip:192.168.64.30:5061;transport=tls 0 0 socket=tls:192.168.64.10:5071"
+        in found["dispatcher.list"].splitlines()
+    )
+    lines = found["address.list"].splitlines()
+    assert "1 192.168.64.30 32 0 pbx-1.voip.test" in lines
+    assert "2 198.18.64.50 32 0 trunk" in lines
+
+
+def test_a_proxy_without_an_external_side_does_not_listen_there(voip):
+    del voip["self"]["addresses"]["external"]
+    assert "WITH_EXTERNAL" not in voip_kamailio.defines(voip)
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "names"),
+    [
+        ({}, {}, []),
+        ({"a": "1\n"}, {"a": "1\n"}, []),
+        ({}, {"a": "1\n"}, ["a"]),
+        ({"a": "1\n"}, {}, ["a"]),
+        ({"a": "1\n", "b": "2\n"}, {"a": "1\n", "b": "3\n"}, ["b"]),
+    ],
+)
+def test_changed_files(current, wanted, names):
+    assert list(voip_kamailio.changed_files(current, wanted)) == names
+
+
+def test_a_long_diff_is_cut():
+    changes = voip_kamailio.changed_files({}, {"a": "line\n" * 500}, limit_lines=10)
+    assert changes["a"].splitlines()[-1] == "... 493 more lines"
+
+
+def test_reasons_of_the_parser():
+    output = (
+        " 0(27720) ERROR: <core> [core/cfg.y:3907]: yyparse(): cfg. parser: failed to find command "
+        "nosuch (params 0)\n"
+        " 0(27720) CRITICAL: <core> [core/cfg.y:4048]: yyerror_at(): parse error in config file "
+        "/tmp/x/routes/media.cfg, line 103, column 19: unknown command, missing loadmodule?\n"
+        "Listening on\n"
+    )
+    reasons = voip_kamailio.check_errors(output)
+    assert len(reasons) == 2
+    assert reasons[1].startswith("parse error in config file /tmp/x/routes/media.cfg, line 103")
+
+
+# -------------------------------------------------------------------- what the RPC tells
+
+
+def test_connections():
+    first = voip_kamailio.tls_connections(RPC["tls.list"])[0]
+    assert first["remote"].startswith("198.18.64.100:")
+    assert {
+        key: first[key] for key in ("local", "tls", "cipher", "bits", "server_name", "state")
+    } == {
+        "local": "198.18.64.10:5071",
+        "tls": "TLSv1.3",
+        "cipher": "TLS_AES_256_GCM_SHA384",
+        "bits": 256,
+        "server_name": "sip.voip.test",
+        "state": "established",
+    }
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        (
+            "ECDHE-ECDSA-AES128-GCM-SHA256 TLSv1.2 Kx=ECDH Au=ECDSA Enc=AESGCM(128) Mac=AEAD",
+            ("ECDHE-ECDSA-AES128-GCM-SHA256", "TLSv1.2", 128),
+        ),
+        (
+            "TLS_CHACHA20_POLY1305_SHA256 TLSv1.3 Kx=any Enc=CHACHA20/POLY1305(256) Mac=AEAD",
+            ("TLS_CHACHA20_POLY1305_SHA256", "TLSv1.3", 256),
+        ),
+        ("unknown", (None, None, None)),
+        (None, (None, None, None)),
+    ],
+)
+def test_cipher_descriptions(description, expected):
+    entry = voip_kamailio.tls_connections([{"cipher": description}])[0]
+    assert (entry["cipher"], entry["tls"], entry["bits"]) == expected
+
+
+def test_contacts():
+    (contact,) = voip_kamailio.contacts(RPC["ul.lookup location 1001"])
+    assert contact["contact"].startswith("sip:1001@198.18.64.100:")
+    assert contact["received"].endswith(";transport=tls")
+    assert contact["expires_s"] > 0
+    assert contact["user_agent"] is None
+
+
+def test_destinations():
+    (pbx,) = voip_kamailio.destinations(RPC["dispatcher.list"])
+    assert pbx["uri"] == "sip:192.168.64.30:5061;transport=tls"
+    assert pbx["state"] == "active"
+
+
+def test_dialogs_know_the_first_leg():
+    (dialog,) = voip_kamailio.dialogs(RPC["dlg.list"])
+    assert dialog["state"] == "confirmed"
+    assert dialog["ref"] == dialog["call_id"]
+
+
+def test_statistics_and_relays():
+    assert voip_kamailio.statistics(["script:scanners_dropped = 3"]) == {"scanners_dropped": 3}
+    assert voip_kamailio.media_relays(RPC["rtpengine.show all"]) == [
+        {"url": "udp:192.168.64.20:22222", "enabled": True}
+    ]
+
+
+# -------------------------------------------------------------------- the module, against a socket
+
+
+@pytest.fixture
+def proxy(tmp_path, monkeypatch):
+    """A control socket that answers from a table {method: result, or an exception}."""
+    path = tmp_path / "rpc.sock"
+    monkeypatch.setattr(module, "CONTROL_SOCKET", str(path))
+    answers = {}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        link.bind(str(path))
+
+        def serve():
+            while True:
+                data, sender = link.recvfrom(65536)
+                if not data:
+                    return
+                request = json.loads(data)
+                answer = answers.get(request["method"], LookupError("Method Not Found"))
+                body = {"jsonrpc": "2.0", "id": request["id"]}
+                if isinstance(answer, Exception):
+                    body["error"] = {"code": 500, "message": str(answer)}
+                else:
+                    body["result"] = answer
+                link.sendto(json.dumps(body).encode(), sender)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield answers
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", str(path))
+        thread.join(5)
+
+
+def test_an_absent_user_has_no_registrations(proxy):
+    proxy["ul.lookup"] = LookupError("AOR not found in location table")
+    assert module.registrations("1001") == []
+    with pytest.raises(NotFound):
+        module.rpc("ul.lookup", "location", "1001")
+
+
+def test_a_refusal_is_told(proxy):
+    with pytest.raises(CommandExecutionError, match="Method Not Found"):
+        module.rpc("no.such")
+
+
+def test_status_of_a_running_proxy(proxy):
+    proxy |= {key.split()[0]: value for key, value in RPC.items()}
+    proxy["stats.get_statistics"] = RPC["stats.get_statistics usrloc:"]
+    found = module.status()
+    assert found["dialogs"] == 1
+    assert found["registered_users"] == 2
+    assert found["pbxs"][0]["state"] == "active"
+    assert found["bans"] == ["198.18.64.99"]
+
+
+def test_reload_calls_what_the_files_need(proxy):
+    proxy |= {"tls.reload": {}, "dispatcher.reload": {}}
+    assert module.reload_tables(["tls.cfg", "dispatcher.list", "other"]) == [
+        "dispatcher.reload",
+        "tls.reload",
+    ]
+
+
+def test_a_proxy_that_does_not_run_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CONTROL_SOCKET", str(tmp_path / "rpc.sock"))
+    with pytest.raises(Unavailable):
+        module.ping()
+    monkeypatch.setattr(module, "CONTROL_SOCKET", str(tmp_path / "absent/rpc.sock"))
+    with pytest.raises(Unavailable):
+        module.ping()
+
+
+# -------------------------------------------------------------------- the states' three beats
+
+
+@pytest.fixture(params=[False, True], ids=["apply", "test"])
+def testmode(request):
+    return request.param
+
+
+def state(drift, testmode, is_running=True, refused=None):
+    """The state module with a host on which `drift` is to do; records what it called."""
+    called = []
+
+    def check(*args, **kwargs):
+        called.append("check")
+        if refused:
+            raise CommandExecutionError(refused)
+
+    loaded = _load_state()
+    loaded.__opts__ = {"test": testmode}
+    loaded.__pillar__ = {"voip": {}}
+    loaded.__env__ = "base"
+    loaded.__salt__ = {
+        "kamailio.rpc": None,
+        "kamailio.routing_files": lambda source, voip, saltenv: {"kamailio.cfg": "new\n"},
+        "kamailio.tables": lambda voip: {"tls.cfg": "new\n"},
+        "kamailio.current_files": lambda name, files: dict.fromkeys(files, "old\n"),
+        "kamailio.reload_tables": lambda files: called.append("reload") or ["tls.reload"],
+        "kamailio.reload_tls": lambda: called.append("reload_tls"),
+        "voip_config.changes": lambda name, wanted, **owner: drift,
+        "voip_config.check": check,
+        "voip_config.install": lambda *args, **kwargs: called.append("install"),
+        "service.status": lambda name: is_running,
+    }
+    return loaded, called
+
+
+def test_routing_as_declared_is_left_alone(testmode):
+    loaded, called = state({}, testmode)
+    ret = loaded.configured("/etc/kamailio/voip", "salt://kamailio/files")
+    assert (ret["result"], ret["changes"], called) == (True, {}, [])
+
+
+def test_routing_is_checked_before_it_is_replaced(testmode):
+    loaded, called = state({"kamailio.cfg": "content"}, testmode)
+    ret = loaded.configured("/etc/kamailio/voip", "salt://kamailio/files")
+    assert ret["result"] is (None if testmode else True)
+    assert "+new" in ret["changes"]["kamailio.cfg"]
+    assert called == ([] if testmode else ["check", "install"])
+
+
+def test_refused_routing_replaces_nothing():
+    loaded, called = state({"kamailio.cfg": "content"}, False, refused="line 3: no such thing")
+    ret = loaded.configured("/etc/kamailio/voip", "salt://kamailio/files")
+    assert ret["result"] is False
+    assert ret["changes"] == {}
+    assert "line 3" in ret["comment"]
+    assert called == ["check"]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_tables_are_read_again_by_a_running_proxy(testmode, is_running):
+    loaded, called = state({"tls.cfg": "content"}, testmode, is_running)
+    ret = loaded.tables("/etc/kamailio/voip")
+    assert ret["result"] is (None if testmode else True)
+    wanted = [] if testmode else ["install", "reload"] if is_running else ["install"]
+    assert called == wanted
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_renewed_certificate_is_read_again(testmode, is_running):
+    loaded, called = state({}, testmode, is_running)
+    ret = loaded.mod_watch("/etc/kamailio/voip", sfun="tables")
+    does = is_running and not testmode
+    assert called == (["reload_tls"] if does else [])
+    assert bool(ret["changes"]) is does

@@ -1,0 +1,194 @@
+"""Subscribers: where passwords lie, what digests are, what a state reports."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+CHECKOUT = Path(__file__).parents[2]
+sys.path[:0] = [str(CHECKOUT / name) for name in ("_utils", "_modules")]
+
+import subscribers as module  # noqa: E402
+import voip_subscribers  # noqa: E402
+from voip_errors import NotFound, Sealed, Unavailable  # noqa: E402
+
+
+def test_a_number_keeps_its_document():
+    """Written down: another function would lose every password."""
+    assert [voip_subscribers.shard_path(number) for number in ("1001", "1002", "1003")] == [
+        "subscribers/001",
+        "subscribers/059",
+        "subscribers/045",
+    ]
+
+
+def test_documents_are_few_and_even():
+    numbers = [str(number) for number in range(100_000, 200_000)]
+    shards = voip_subscribers.by_shard(numbers)
+    assert len(shards) == voip_subscribers.SHARDS
+    assert max(map(len, shards.values())) < 1200
+    assert sorted(number for group in shards.values() for number in group) == numbers
+
+
+def test_digests():
+    """The first is RFC 2617's example user, computed by its section 3.2.2.2."""
+    ha1, ha1b, sha256 = voip_subscribers.credentials(
+        "Mufasa", "testrealm@host.com", "Circle Of Life"
+    )
+    assert ha1 == "939e7578ed9e3c518a452acee763bce9"
+    assert ha1b != ha1
+    assert len(sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (("a.test", ["1", "2"]), ("a.test", ["2", "1"]), True),
+        (("a.test", ["1", "2"]), ("b.test", ["1", "2"]), False),
+        (("a.test", ["1", "2"]), ("a.test", ["12"]), False),
+        (("a.test", []), ("a.test", ["1"]), False),
+    ],
+)
+def test_desired_digest(one, other, is_same):
+    assert (
+        voip_subscribers.desired_digest(*one) == voip_subscribers.desired_digest(*other)
+    ) is is_same
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (((0, None), (0, None), (0, None)), {}),
+        (((2, ["1", "2"]), (0, None), (0, None)), {"added": {"count": 2, "sample": ["1", "2"]}}),
+        (
+            ((0, None), (9, list("123456789")), (1, ["7"])),
+            {
+                "changed": {"count": 9, "sample": list("12345")},
+                "removed": {"count": 1, "sample": ["7"]},
+            },
+        ),
+    ],
+)
+def test_changes_are_bounded(arguments, expected):
+    assert voip_subscribers.changes(*arguments) == expected
+
+
+# -------------------------------------------------------------------- passwords
+
+
+@pytest.fixture
+def vault(monkeypatch):
+    """A Vault of one dict; `made` lists the numbers for which a password was made."""
+    held, made = {}, []
+
+    def read(path):
+        if path not in held:
+            raise NotFound(path)
+        return held[path]
+
+    def ensure(path, names, bits):
+        assert bits >= 128
+        made.extend(names)
+        held.setdefault(path, {}).update({name: f"word-{name}" for name in names})
+
+    monkeypatch.setattr(
+        module,
+        "__salt__",
+        {
+            "voip_vault.read": read,
+            "voip_vault.ensure": ensure,
+            "voip_vault.write": held.__setitem__,
+            "voip_vault.keys": lambda directory: [path.partition("/")[2] for path in held],
+        },
+        raising=False,
+    )
+    return held, made
+
+
+def test_only_missing_passwords_are_made(vault):
+    held, made = vault
+    held["subscribers/001"] = {"1001": "kept"}
+    documents = module._documents(["1001", "1002"], test=False)
+    assert made == ["1002"]
+    assert documents["subscribers/001"]["1001"] == "kept"
+    assert documents["subscribers/059"]["1002"] == "word-1002"
+
+
+def test_a_test_run_makes_none(vault):
+    held, made = vault
+    documents = module._documents(["1001"], test=True)
+    assert documents["subscribers/001"]["1001"]
+    assert (held, made) == ({}, [])
+
+
+def test_passwords_of_removed_subscribers_are_destroyed(vault):
+    held, _ = vault
+    held |= {"subscribers/001": {"1001": "a", "old": "b"}, "subscribers/045": {"1003": "c"}}
+    module._prune({"subscribers/001": dict(held["subscribers/001"])}, ["1001"])
+    assert held == {"subscribers/001": {"1001": "a"}, "subscribers/045": {}}
+
+
+@pytest.mark.parametrize(
+    ("error", "stops"), [(None, False), (Unavailable("down"), True)], ids=["running", "down"]
+)
+def test_removed_subscribers_are_unregistered(monkeypatch, error, stops):
+    called = []
+
+    def unregister(number):
+        called.append(number)
+        if error:
+            raise error
+
+    monkeypatch.setattr(module, "__salt__", {"kamailio.unregister": unregister}, raising=False)
+    module._unregister(["1001", "1002"])
+    assert called == (["1001"] if stops else ["1001", "1002"])
+
+
+# -------------------------------------------------------------------- the state
+
+
+def state(testmode, is_current, outcome):
+    spec = importlib.util.spec_from_file_location("s", CHECKOUT / "_states/subscribers.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+
+    def converge(name, wanted, test):
+        assert test is testmode
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    loaded.__opts__ = {"test": testmode}
+    loaded.__salt__ = {
+        "subscribers.numbers": lambda: ["1001", "1002"],
+        "subscribers.is_current": lambda name, wanted: is_current,
+        "subscribers.converge": converge,
+    }
+    return loaded
+
+
+ADDED = {"added": {"count": 2, "sample": ["1001", "1002"]}}
+
+
+@pytest.mark.parametrize("testmode", [False, True], ids=["apply", "test"])
+@pytest.mark.parametrize(
+    ("is_current", "outcome", "changes"),
+    [(True, AssertionError("asked the Vault"), {}), (False, {}, {}), (False, ADDED, ADDED)],
+    ids=["current", "equal after all", "differs"],
+)
+def test_managed(testmode, is_current, outcome, changes):
+    ret = state(testmode, is_current, outcome).managed("voip.test")
+    assert ret["changes"] == changes
+    assert ret["result"] is (None if changes and testmode else True)
+
+
+@pytest.mark.parametrize(
+    "error", [Sealed("sealed"), NotFound("no table"), CommandExecutionError("x")]
+)
+def test_a_failure_is_told_and_changes_nothing(error):
+    ret = state(False, False, error).managed("voip.test")
+    assert ret["result"] is False
+    assert ret["changes"] == {}
+    assert str(error) in ret["comment"]
