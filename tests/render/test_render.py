@@ -5,6 +5,7 @@ nothing; then each `state.function` is looked up in the loader, and each `salt:/
 file server.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import salt.client
 import salt.config
 import salt.loader
+
 from voip_stack.pillar import load
 
 CHECKOUT = Path(__file__).parents[2]
@@ -21,11 +23,13 @@ PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 @pytest.fixture(scope="module")
-def caller(tmp_path_factory):
-    """Return a function (host, provider) -> salt.client.Caller, masterless, on the real trees."""
+def compiled(tmp_path_factory):
+    """compiled(host, provider) -> (low chunks, names of all state functions), masterless."""
     root = tmp_path_factory.mktemp("render")
+    grains = {}
 
-    def make(host, provider):
+    @functools.cache
+    def compile_host(host, provider):
         state = root / provider
         state.mkdir(exist_ok=True)
         (state / "deployment.json").write_text(json.dumps({"provider": provider}))
@@ -47,26 +51,35 @@ def caller(tmp_path_factory):
             log_file=str(state / "log"),
             enable_fqdns_grains=False,
         )
-        opts["grains"] = salt.loader.grains(opts)
-        return salt.client.Caller(mopts=opts)
+        if not grains:
+            grains.update(salt.loader.grains(opts))
+        opts["grains"] = grains | {"id": host}
+        caller = salt.client.Caller(mopts=opts)
+        return caller.cmd("state.show_lowstate"), set(caller.sminion.states)
 
-    return make
+    return compile_host
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("host", PILLAR.minions())
-def test_lowstate_compiles(caller, host, provider):
-    salt_caller = caller(host, provider)
-    low = salt_caller.cmd("state.show_lowstate")
+def test_lowstate_compiles(compiled, host, provider):
+    low, functions = compiled(host, provider)
     assert low, "nothing to do on this host"
     assert all(isinstance(chunk, dict) for chunk in low), "\n".join(map(str, low))
-    functions = set(salt_caller.cmd("sys.list_state_functions"))
     for chunk in low:
         name = f"{chunk['state']}.{chunk['fun']}"
         assert name in functions, f"{name} of {chunk['__id__']!r} ({chunk['__sls__']}) is unknown"
         for source in _sources(chunk):
             path = CHECKOUT / "salt" / source.removeprefix("salt://").split("?")[0]
             assert path.exists(), f"{source} of {chunk['__id__']!r} is not in the state tree"
+
+
+@pytest.mark.parametrize("host", PILLAR.minions())
+def test_state_ids_are_sentences(compiled, host):
+    """IDs are what an operator reads in a failed run: sentences, not bare names."""
+    for chunk in compiled(host, "lab")[0]:
+        assert isinstance(chunk, dict), chunk
+        assert " " in chunk["__id__"], f"{chunk['__id__']!r} in {chunk['__sls__']}"
 
 
 def _sources(chunk):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from voip_stack.pillar import PillarError, compile_for, load
 
 CHECKOUT = Path(__file__).parents[2]

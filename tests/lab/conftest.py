@@ -1,0 +1,62 @@
+"""The lab that `./voip up` made: its provider, its pillar, and Salt's answers as data.
+
+Nothing here skips: a lab that is not there fails the first test that asks for it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from voip_stack.cli.hosts import provider_of
+from voip_stack.master import client
+from voip_stack.paths import pillar_dir
+from voip_stack.pillar import compile_for, load
+
+
+@pytest.fixture(scope="session")
+def pillar():
+    return load(pillar_dir())
+
+
+@pytest.fixture(scope="session")
+def provider():
+    return provider_of()
+
+
+@pytest.fixture(scope="session")
+def compiled(pillar):
+    """compiled("sip-1"): what that host's states read as pillar['voip']."""
+    return lambda host: compile_for(pillar, host, {"provider": "lab"})
+
+
+@pytest.fixture(scope="session")
+def on(provider):
+    """on("sip-1", "cat", "/etc/hostname") -> its output; fails when the command fails."""
+
+    def run(host, *argv, stdin=None, timeout=60):
+        return provider.run(host, list(argv), stdin=stdin, timeout=timeout).stdout.decode()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def salt():
+    """salt("sip-1", "test.ping") -> that minion's return."""
+    return client.call
+
+
+@pytest.fixture(scope="session")
+def eventually():
+    """eventually(check, seconds) -> check()'s first true value; fails at the deadline."""
+
+    def wait(check, seconds=10.0, pause=0.1):
+        deadline = time.monotonic() + seconds
+        while True:
+            if found := check():
+                return found
+            assert time.monotonic() < deadline, f"not within {seconds} s: {check}"
+            time.sleep(pause)
+
+    return wait

@@ -1,0 +1,33 @@
+"""Run on the Vault's host: print every live secret value, for the scan of test_secrets.py.
+
+Reads with the identity that provisions; what it prints goes to the test over a pipe, nowhere else.
+Executed by the minion's interpreter: salt-call's loader gives the client that the states use.
+"""
+
+import json
+import sys
+
+import salt.client
+
+caller = salt.client.Caller(mopts=None)
+functions = caller.sminion.functions
+settings = caller.sminion.opts["pillar"]["voip"]["vault"]
+session = functions["voip_vault.session"]()
+mount = settings["kv_mount"]
+values = {}
+
+
+def walk(folder):
+    for name in session.keys(f"{mount}/metadata/{folder}"):
+        path = f"{folder}{name}"
+        if name.endswith("/"):
+            walk(path)
+            continue
+        for key, value in session.read(f"{mount}/data/{path}")["data"].items():
+            # A user name is no secret, whatever it is stored with.
+            if key != "username" and isinstance(value, str) and len(value) >= 12:
+                values[f"{path}#{key}"] = value
+
+
+walk("")
+json.dump(values, sys.stdout)

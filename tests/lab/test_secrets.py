@@ -1,0 +1,128 @@
+"""Rule 1 of the design: no live secret value outside the Vault server and the file its daemon reads.
+
+Every secret of the Vault is looked for in the checkout and its git history, in the state directory
+(job cache, logs), on the event bus during a run, in process arguments and environments, in the
+journals, in every file that others can read, and in Salt's caches on the guests.
+"""
+
+import json
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from voip_stack import paths
+from voip_stack.master import client
+
+INTERPRETER = "/opt/voip-minion/bin/python"
+READER = Path(__file__).with_name("secret_values.py")
+# Where a guest keeps what only root or one daemon may read: secrets belong there.
+SEARCHED = "/etc /var /run /opt /home /root /tmp /usr/local"
+
+
+@pytest.fixture(scope="module")
+def secrets(provider):
+    """{name: value}: every secret in the Vault. Test output must never show a value."""
+    done = provider.run("devstack", [INTERPRETER, "-"], stdin=READER.read_bytes(), timeout=120)
+    found = json.loads(done.stdout)
+    assert found, "the Vault holds no secret: nothing was proved"
+    return found
+
+
+@pytest.fixture(scope="module")
+def needles(secrets):
+    return {name: value.encode() for name, value in secrets.items()}
+
+
+def found_in(needles, content):
+    return sorted(name for name, value in needles.items() if value in content)
+
+
+def test_the_scan_finds_what_is_there(needles, provider):
+    """The control: a value where it may be, in the file that its daemon reads, is found."""
+    asterisk = provider.run("pbx-1", ["sh", "-c", "cat /etc/asterisk/*.conf"]).stdout
+    assert any("pbx-1" in name for name in found_in(needles, asterisk))
+
+
+def test_checkout_and_history(needles):
+    root = paths.checkout()
+    listed = subprocess.run(
+        ["git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split(b"\0")):
+        path = root / name.decode()
+        if path.is_file():
+            assert found_in(needles, path.read_bytes()) == [], path
+    history = subprocess.run(
+        ["git", "-C", root, "log", "-p", "--all"], capture_output=True, check=True
+    )
+    assert found_in(needles, history.stdout) == []
+
+
+def test_state_directory(needles):
+    """The master's caches, job returns and logs; guests' own files are scanned in the guests."""
+    state = paths.state_dir()
+    seen = 0
+    for path in state.rglob("*"):
+        if "guests" in path.relative_to(state).parts[:1] or not path.is_file():
+            continue
+        seen += 1
+        assert found_in(needles, path.read_bytes()) == [], path
+    assert seen > 20
+
+
+def test_event_bus_during_a_run(needles, pillar, provider, on):
+    """Everything that a run puts on the bus, with a certificate and a secret's file made anew."""
+    on("pbx-1", "sh", "-c", "echo '; edited' >> /etc/asterisk/manager.conf")
+    bus, stop = [], threading.Event()
+    listener = threading.Thread(target=_listen, args=(bus, stop))
+    listener.start()
+    try:
+        job = client.apply(pillar.minions())
+    finally:
+        stop.set()
+        listener.join()
+    assert set(job.returns) == set(pillar.minions())
+    assert bus, "no event was seen"
+    assert found_in(needles, json.dumps([bus, job.returns], default=repr).encode()) == []
+
+
+def _listen(bus, stop):
+    import salt.config
+    import salt.utils.event
+
+    options = salt.config.master_config(client.config_file())
+    with salt.utils.event.get_event(
+        "master", sock_dir=options["sock_dir"], opts=options, listen=True
+    ) as events:
+        while not stop.is_set():
+            if event := events.get_event(wait=0.5, full=True):
+                bus.append(event)
+
+
+@pytest.mark.parametrize("host", ["sip-1", "media-1", "pbx-1", "devstack"])
+def test_guest(needles, provider, host):
+    def text(script):
+        return provider.run(host, ["sh", "-c", script], timeout=120).stdout
+
+    # tr: /proc joins arguments by NUL, and a shell variable must not swallow them.
+    processes = text("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'")
+    assert found_in(needles, processes) == [], "in process arguments or environments"
+    journal = text("journalctl --no-pager -o cat")
+    assert found_in(needles, journal) == [], "in the journal"
+    readable = text(
+        f"find {SEARCHED} -xdev -type f -perm -o=r -size -4M -exec cat {{}} + 2>/dev/null; true"
+    )
+    assert found_in(needles, readable) == [], "in a file that others can read"
+    caches = text("find /var/cache/salt /var/log -type f -exec cat {} + 2>/dev/null; true")
+    assert found_in(needles, caches) == [], "in Salt's caches or a log"
+
+
+def test_outside_knows_nothing(needles, provider):
+    script = f"find {SEARCHED} /dev/shm -xdev -type f -size -4M -exec cat {{}} + 2>/dev/null; true"
+    assert (
+        found_in(needles, provider.run("client-1", ["sh", "-c", script], timeout=120).stdout) == []
+    )
