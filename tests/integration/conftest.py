@@ -1,4 +1,4 @@
-"""A real Salt master and minion on loopback, with the checkout's state tree and a pillar of its own."""
+"""A real Salt master and minion on loopback, with the checkout's state tree and its own pillar."""
 
 import shutil
 from pathlib import Path

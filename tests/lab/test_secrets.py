@@ -1,4 +1,4 @@
-"""Rule 1 of the design: no live secret value outside the Vault server and the file its daemon reads.
+"""Rule 1 of the design: no live secret value outside the Vault server and its daemon's own file.
 
 Every secret of the Vault is looked for in the checkout and its git history, in the state directory
 (job cache, logs), on the event bus during a run, in process arguments and environments, in the
