@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from voip_stack.call.failure import CallError
-from voip_stack.call.legs import Flow, Leg
+from voip_stack.call.legs import Leg
 from voip_stack.call.tones import ToneReport
 
 
@@ -130,21 +130,17 @@ def _print_audio(report: CallReport, console: Console) -> None:
 
 
 def _table(legs: Sequence[Leg]) -> Table:
+    """One leg in two lines, so that no cipher's name is cut at 80 columns. Jitter is in the JSON."""
     table = Table(box=None, pad_edge=True, header_style="bold")
-    for column in ("leg", "signalling", "media", "codec", "packets →/←", "lost →/←", "jitter ms"):
-        table.add_column(column)
+    table.add_column("leg", no_wrap=True)
+    table.add_column("encryption", overflow="fold")
+    table.add_column("packets →/←", no_wrap=True)
+    table.add_column("lost →/←", no_wrap=True)
     for leg in legs:
         table.add_row(
             leg.name,
-            f"{leg.tls} {leg.cipher}",
-            leg.srtp,
-            leg.codec,
+            f"{leg.tls} {leg.cipher}\n{leg.srtp}, {leg.codec}",
             f"{leg.forward.received}/{leg.backward.received}",
             f"{leg.forward.lost}/{leg.backward.lost}",
-            f"{_jitter(leg.forward)}/{_jitter(leg.backward)}",
         )
     return table
-
-
-def _jitter(flow: Flow) -> str:
-    return "–" if flow.jitter_ms is None else f"{flow.jitter_ms:g}"
