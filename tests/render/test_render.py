@@ -87,12 +87,3 @@ def _sources(chunk):
     sources = source if isinstance(source, list) else [source]
     return [item for item in sources if isinstance(item, str) and item.startswith("salt://")
             and "saltenv=" not in item]  # fmt: skip
-
-
-def test_state_ids_are_sentences(caller):
-    """IDs are what an operator reads in a failed run: sentences, not bare names."""
-    for host in PILLAR.minions():
-        for chunk in caller(host, "lab").cmd("state.show_lowstate"):
-            assert isinstance(chunk, dict), chunk
-            identifier = chunk["__id__"]
-            assert " " in identifier, f"{identifier!r} in {chunk['__sls__']}"
