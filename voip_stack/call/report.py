@@ -130,7 +130,7 @@ def _print_audio(report: CallReport, console: Console) -> None:
 
 
 def _table(legs: Sequence[Leg]) -> Table:
-    """One leg in two lines, so that no cipher's name is cut at 80 columns. Jitter is in the JSON."""
+    """One leg in two lines, so that no cipher's name is cut at 80 columns."""
     table = Table(box=None, pad_edge=True, header_style="bold")
     table.add_column("leg", no_wrap=True)
     table.add_column("encryption", overflow="fold")
