@@ -1,0 +1,91 @@
+"""What is costly to make, kept by the content of what it was made from.
+
+An entry is a directory `<root>/<kind>/<key>`. It is made under a temporary name and renamed into
+place when whole, so a half-finished one is never seen. Several checkouts may share a cache: each
+entry has a lock. Losing the cache costs time, nothing else: what runs is always a copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from voip_stack import paths
+
+
+def digest(*parts: str | bytes | Path) -> str:
+    """Sixteen hex digits of SHA-256 over `parts` in order; a Path stands for its content."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.read_bytes() if isinstance(part, Path) else part
+        data = data.encode() if isinstance(data, str) else data
+        # The length keeps ("ab", "c") and ("a", "bc") apart.
+        total.update(f"{len(data)}:".encode() + data)
+    return total.hexdigest()[:16]
+
+
+class Cache:
+    """A directory of entries; made when the first one is."""
+
+    def __init__(self, root: Path | None = None):
+        self.root = root or paths.cache_dir()
+
+    def path(self, kind: str, key: str) -> Path:
+        return self.root / kind / key
+
+    def has(self, kind: str, key: str) -> bool:
+        return self.path(kind, key).is_dir()
+
+    def entry(self, kind: str, key: str, make: Callable[[Path], object]) -> Path:
+        """The directory of `key`, made by `make(directory)` unless it exists.
+
+        Whatever `make` raises is passed on, and nothing of its work stays.
+        """
+        final = self.path(kind, key)
+        if final.is_dir():
+            return final
+        with self.lock(f"{kind}-{key}"):
+            if final.is_dir():  # another process was quicker
+                return final
+            partial = final.with_name(f".partial-{key}")
+            remove(partial)  # left by a run that was killed: the lock says nobody works on it
+            partial.mkdir(parents=True)
+            try:
+                make(partial)
+                partial.rename(final)
+            except BaseException:
+                remove(partial)
+                raise
+        return final
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Held by one process of this machine at a time."""
+        directory = self.root / "locks"
+        directory.mkdir(parents=True, exist_ok=True)
+        with open(directory / name, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def remove(directory: Path) -> None:
+    """Delete a tree that may be gone already. Refuses one with something mounted below it."""
+    if not directory.exists():
+        return
+    prefix = f"{directory.resolve()}{os.sep}"
+    with open("/proc/self/mounts") if os.path.exists("/proc/self/mounts") else _empty() as mounts:
+        for line in mounts:
+            target = line.split()[1].encode().decode("unicode_escape")
+            if target.startswith(prefix):
+                raise OSError(f"{target} is mounted inside {directory}")
+    shutil.rmtree(directory)
+
+
+@contextmanager
+def _empty() -> Iterator[list[str]]:
+    yield []

@@ -1,0 +1,104 @@
+"""Wheels for the minions' environments, so that guests need no Python index.
+
+The host's pip fetches them, with the host's own index and certificates, for the guest's Python.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from voip_stack import paths
+from voip_stack.cache import Cache, digest
+from voip_stack.problem import Problem
+from voip_stack.providers.base import Progress
+
+# Python of each Debian release.
+PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+# Published as source only, and pure Python: one wheel, made by the host's Python, fits all.
+SOURCE_ONLY = ("salt",)
+# C sources without a wheel; Salt uses it for the `strtotime` Jinja filter alone.
+LEFT_OUT = ("timelib",)
+_GLIBC = ("2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
+REVISION = "1"
+
+
+def locks(extras: Sequence[str]) -> list[Path]:
+    """Lock files of a minion's environment; extras: names of further ones (devstack)."""
+    directory = paths.checkout() / "requirements"
+    return [directory / "minion.lock", *(directory / f"{name}.lock" for name in extras)]
+
+
+def requirements(text: str) -> dict[str, str]:
+    """Name -> its whole entry (version, markers, hashes) of a lock file, comments left out."""
+    joined = text.replace("\\\n", " ")
+    found = {}
+    for line in joined.splitlines():
+        line = line.split(" #")[0].strip()
+        if match := re.match(r"([A-Za-z0-9._-]+)==", line):
+            found[match[1].lower()] = " ".join(line.split())
+    return found
+
+
+def key(suite: str, extras: Sequence[str]) -> str:
+    return digest(REVISION, PYTHON[suite], platform.machine(), *locks(extras))
+
+
+def ensure(cache: Cache, suite: str, extras: Sequence[str], log: Path, progress: Progress) -> Path:
+    """The directory with the wheels and `requirements.txt` for a release's Python."""
+
+    def make(directory: Path) -> None:
+        progress(f"wheels for Python {PYTHON[suite]}")
+        wanted: dict[str, str] = {}
+        for lock in locks(extras):
+            wanted |= requirements(lock.read_text())
+        for name in LEFT_OUT:
+            wanted.pop(name, None)
+        sources = {name: wanted.pop(name) for name in SOURCE_ONLY if name in wanted}
+        _write(directory / "binary.txt", wanted)
+        _write(directory / "source.txt", sources)
+        _write(directory / "requirements.txt", wanted | sources)
+        machine = platform.machine()
+        tags = [f"--platform=manylinux_{version}_{machine}" for version in _GLIBC]
+        # Its alias: pip compares the old name as text.
+        tags.append(f"--platform=manylinux2014_{machine}")
+        common = ["--no-deps", "--require-hashes", "--disable-pip-version-check"]
+        _pip(
+            ["download", *common, "--only-binary=:all:", f"--python-version={PYTHON[suite]}", *tags,
+             f"--dest={directory}", f"--requirement={directory / 'binary.txt'}"], log)  # fmt: skip
+        if sources:
+            _pip(["wheel", *common, f"--wheel-dir={directory}",
+                  f"--requirement={directory / 'source.txt'}"], log)  # fmt: skip
+
+    return cache.entry("wheelhouse", key(suite, extras), make)
+
+
+def _write(file: Path, wanted: dict[str, str]) -> None:
+    file.write_text("".join(f"{entry}\n" for entry in wanted.values()))
+
+
+def _pip(arguments: list[str], log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", *arguments],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise pip_problem(log.read_text(errors="replace"), log)
+
+
+def pip_problem(text: str, log: Path) -> Problem:
+    """What pip said last, and what can be done about it."""
+    errors = re.findall(r"^ERROR: (.+)$", text, re.MULTILINE) or ["pip failed"]
+    hosts = re.findall(r"(?:host=|https?://)'?([\w.-]+)", text)
+    where = f"{hosts[-1]}; log {log}" if hosts else str(log)
+    return Problem(
+        f"The minions' Python packages cannot be had: {errors[-1][:300]}",
+        where,
+        "check that this host's pip reaches its index (`pip download salt`), then ./voip up",
+    )
