@@ -73,6 +73,11 @@ class _Session:
         return CommandExecutionError(f"Asterisk's AMI at {self._where[0]}:{self._where[1]}: {err}")
 
     def close(self):
+        """Part in good order: Asterisk logs an error for a TLS connection that just ends."""
+        with contextlib.suppress(OSError, CommandExecutionError):
+            self.ask("Logoff")
+            self._link.settimeout(1)
+            self._link.unwrap()
         with contextlib.suppress(OSError):
             self._link.close()
 

@@ -109,5 +109,6 @@ def complaints(output):
     """Return the lines of Asterisk's output that say a file is wrong, without colour and time."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
     lines = [line.strip() for line in plain.splitlines()]
-    found = [line for line in lines if _WRONG.search(line) and not _ALONE.search(line)]
-    return [re.sub(r"^\[[^\]]*\] ", "", line) for line in found]
+    wrong = (line for line in lines if _WRONG.search(line) and not _ALONE.search(line))
+    found = dict.fromkeys(re.sub(r"^\[[^\]]*\] ", "", line) for line in wrong)
+    return list(found)

@@ -181,7 +181,10 @@ def test_dialplan_has_a_pattern_for_all_and_the_echo(rendered):
         "exten => _1XXX,1,Set(_VOIP_CALL=${PJSIP_HEADER(read,X-Voip-Call)})",
         "exten => s,1,Set(PJSIP_HEADER(add,X-Voip-Call)=${VOIP_CALL})",
     ]
-    assert " same => n,Dial(PJSIP/${EXTEN}@sip-1,60,b(to-proxy^s^1))" in lines
+    assert (
+        r" same => n,Dial(PJSIP/sip-1/sip:${EXTEN}@192.168.64.10:5071\;transport=tls,60,b(to-proxy^s^1))"
+        in (lines)
+    )
 
 
 def test_trunk_is_encrypted_and_known_by_address(rendered):
