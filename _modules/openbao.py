@@ -14,6 +14,7 @@ import ssl
 import time
 
 import voip_files
+import voip_vault_client
 import voip_vault_plan
 import voip_x509
 from salt.exceptions import CommandExecutionError
@@ -21,6 +22,8 @@ from voip_errors import Denied, NotFound, Unavailable
 
 __virtualname__ = "openbao"
 
+# Root's alone: the only listener that lets the unseal key make a root token.
+ADMIN_SOCKET = "/run/openbao/admin.sock"
 BINARY = "/usr/local/bin/bao"
 READY_TIMEOUT_S = 30
 
@@ -141,8 +144,8 @@ def unseal():
     kept = _kept()
     if not kept.get("unseal_keys"):
         raise CommandExecutionError(
-            f"OpenBao is sealed and its unseal key is not in {_unseal_file()}: restore that file from "
-            "a backup, or remove /var/lib/openbao to begin anew without its secrets"
+            f"OpenBao is sealed and its unseal key is not in {_unseal_file()}: restore that file "
+            "from a backup, or remove /var/lib/openbao to begin anew without its secrets"
         )
     for key in kept["unseal_keys"]:
         vault.write("sys/unseal", {"key": key})
@@ -176,7 +179,7 @@ def make_provisioner():
     """Make the provisioning identity by a root token that is revoked right after. Returns True."""
     mount = __pillar__["voip"]["vault"]["approle_mount"]
     vault = __salt__["voip_vault.connect"]()
-    token = _kept().get("root_token") or _new_root_token(vault)
+    token = _kept().get("root_token") or _new_root_token()
     root = vault.with_token(token)
     try:
         if f"{mount}/" not in root.read("sys/auth"):
@@ -201,8 +204,9 @@ def make_provisioner():
     return True
 
 
-def _new_root_token(vault):
+def _new_root_token():
     """Make a root token from the unseal key (API: sys/generate-root): whoever holds it may."""
+    vault = voip_vault_client.Session.local(__opts__.get("openbao_socket", ADMIN_SOCKET))
     vault.delete("sys/generate-root/attempt")
     attempt = vault.write("sys/generate-root/attempt", {})
     for key in _kept().get("unseal_keys", []):

