@@ -168,8 +168,8 @@ def unwrap(session, wrap_token, mount, name, role_id):
     """Return the identity that `wrap_token` wraps, after checking where it was made.
 
     session: not logged in. Returns {"role_id", "secret_id", "issued", "expires"}; Unix times,
-    expires is None for never. The creation path proves that the Vault made it for this AppRole's secret_id:
-    anybody who may log in could wrap something else in a token of their own.
+    expires is None for never. The creation path proves that the Vault made it for this AppRole's
+    secret_id: anybody who may log in could wrap something else in a token of their own.
     Raises WrapSpent.
     """
     expected = f"auth/{mount}/role/{name}/secret-id"

@@ -1,7 +1,8 @@
 """The control host's view of the Vault: the `operator` identity, and subscribers' passwords.
 
 The identity is kept in <state>/vault/operator.json (0600) and is worth nothing elsewhere: it is
-bound to the control host's address. It arrives through Salt as a wrapping token, when it is needed first.
+bound to the control host's address. It arrives through Salt as a wrapping token, when it is
+needed first.
 """
 
 from __future__ import annotations

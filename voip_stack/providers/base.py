@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
@@ -147,6 +148,10 @@ class Provider(ABC):
             said = (done.stderr or done.stdout).decode(errors="replace").strip()[-1000:]
             raise Problem(f"A command on {host} failed (exit {done.returncode}): {said}", shown)
         return done
+
+    def connect(self, address: str, port: int, timeout_s: float = 5) -> socket.socket:
+        """A TCP connection to a host's internal address, wherever that network is."""
+        return socket.create_connection((address, port), timeout=timeout_s)
 
     def put(self, host: str, path: str, content: bytes, mode: int = 0o644) -> None:
         """Write a file on `host`, atomically."""

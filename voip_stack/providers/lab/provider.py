@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from voip_stack.providers.lab import (
     netns,
     nspawn,
     registry,
+    sockets,
     teardown,
 )
 
@@ -258,6 +260,9 @@ class LabProvider(Provider):
         if pid is None:
             raise Problem(f"The guest {host} does not run", "./voip status", "./voip up")
         return nspawn.enter_argv(pid, argv, tty=tty)
+
+    def connect(self, address: str, port: int, timeout_s: float = 5) -> socket.socket:
+        return sockets.connect(netns.path(self.record().name), address, port, timeout_s)
 
     def namespace_command(self, argv: Sequence[str]) -> list[str]:
         """Run `argv` in the lab's namespace, on its bridges br-int and br-ext (captures)."""
