@@ -21,7 +21,7 @@ def installed(status):
     """
     found = {}
     for paragraph in status.split("\n\n"):
-        record = _RECORD.match(paragraph)
+        record = _RECORD.match(paragraph.lstrip("\n"))
         if record and record["status"].split()[1:] == ["ok", "installed"]:
             found[record["name"]] = record["version"]
     return found

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.packages_fixtures import make_deb
 from voip_stack.cache import Cache
 from voip_stack.packages.build import Target
 from voip_stack.packages.prepare import publish
@@ -12,7 +13,6 @@ from voip_stack.packages.resolve import resolve
 from voip_stack.packages.sources import SOURCES, Request
 from voip_stack.pillar.packages import ComponentPackages
 from voip_stack.problem import Problem
-from tests.unit.packages_fixtures import make_deb
 
 
 class Fake:

@@ -69,10 +69,10 @@ def build_packages(
         inside = "/build/" + str(tree.relative_to(Path(work) / "build"))
         target.progress(f"{component} {version}: installing build dependencies")
         _install_dependencies(system, component, inside)
-        target.progress(f"{component} {version}: building")
-        _build(system, component, inside)
+        _build(system, component, inside, _reporter(target, f"{component} {version}: building"))
         for deb in sorted(tree.parent.glob("*.deb")):
             shutil.move(deb, output / deb.name)
+            os.chown(output / deb.name, 0, 0)  # the builder's number is somebody else's here
     if not any(output.glob("*.deb")):
         raise Problem(f"Building {component} made no packages", where=f"full log: {log}")
     target.progress(f"{component} {version}: built in {time.monotonic() - started:.0f} s")
@@ -88,7 +88,14 @@ def _install_dependencies(system: chroot.Chroot, component: str, tree: str) -> N
     )
 
 
-def _build(system: chroot.Chroot, component: str, tree: str) -> None:
+def _reporter(target: Target, text: str) -> Callable[[], None]:
+    """Says `text` now, and with the time it has taken each time it is called."""
+    started = time.monotonic()
+    target.progress(text)
+    return lambda: target.progress(f"{text} ({time.monotonic() - started:.0f} s)")
+
+
+def _build(system: chroot.Chroot, component: str, tree: str, tick: Callable[[], None]) -> None:
     # No debug information: it is a fifth of the compile time, and the dbgsym packages go unused.
     options = f"nocheck nodoc noautodbgsym parallel={os.cpu_count() or 1}"
     system.run(
@@ -102,4 +109,5 @@ def _build(system: chroot.Chroot, component: str, tree: str) -> None:
             "DEB_CFLAGS_APPEND": "-g0",
             "DEB_CXXFLAGS_APPEND": "-g0",
         },
+        tick=tick,
     )

@@ -11,8 +11,10 @@ import platform
 import shlex
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from voip_stack.cache import Cache
 from voip_stack.packages.mirror import KEYRING, Mirror, failed_uris, fetch_problem
@@ -21,6 +23,9 @@ from voip_stack.problem import Problem
 # Raise when the base's content changes, so that old cache entries are not used.
 BASE_REVISION = 1
 BUILDER = "builder"
+_TICK_S = 10
+# Killing the first process kills all that it started, and its mounts go with it.
+_OWN_PROCESSES = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 _ENVIRONMENT = {
     "HOME": "/build",
     "LC_ALL": "C.UTF-8",
@@ -61,6 +66,7 @@ def base(cache: Cache, suite: str, arch: str, mirror: Mirror, log: Path) -> Path
         options = directory / "apt.conf"
         options.write_text(mirror.options)
         argv = [
+            *_OWN_PROCESSES, "--mount-proc",
             "mmdebstrap", "--variant=buildd", f"--architectures={arch}",
             "--include=eatmydata,ca-certificates", "--dpkgopt=force-unsafe-io",
             f"--aptopt={options}", "--aptopt=Acquire::Languages \"none\"",
@@ -94,6 +100,7 @@ class Chroot:
         user: str = "root",
         network: bool = True,
         env: dict[str, str] | None = None,
+        tick: Callable[[], None] | None = None,
     ) -> None:
         """Run a shell script inside. Raises Problem with the log's place when it fails.
 
@@ -111,15 +118,64 @@ class Chroot:
         setup = _MOUNT.format(
             base=shlex.quote(str(self.base)), work=shlex.quote(str(self.work)), command=command
         )
-        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc"]
-        argv += [] if network else ["--net"]
-        run_logged([*argv, "sh", "-euc", setup], self.log, doing)
+        isolation = [*_OWN_PROCESSES, "--ipc", *([] if network else ["--net"])]
+        run_logged([*isolation, "sh", "-euc", setup], self.log, doing, tick)
+
+
+class _Running:
+    """The commands that run just now, in any thread, so that an interruption ends them all."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen] = set()
+        self._is_stopped = False
+
+    def start(self, argv: list[str], output: IO[bytes]) -> subprocess.Popen:
+        with self._lock:
+            if self._is_stopped:
+                raise Problem("Interrupted", how="run the same command again: it goes on from here")
+            # The commands end with this process, however that ends.
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *argv],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            self._processes.add(process)
+        return process
+
+    def wait(self, process: subprocess.Popen, tick: Callable[[], None] | None) -> int:
+        """The exit code. tick: called every few seconds while the command runs."""
+        try:
+            while True:
+                try:
+                    return process.wait(_TICK_S)
+                except subprocess.TimeoutExpired:
+                    if tick:
+                        tick()
+        finally:
+            if process.poll() is None:
+                process.kill()  # unshare ignores a polite request
+                process.wait()
+            with self._lock:
+                self._processes.discard(process)
+
+    def reset(self) -> None:
+        with self._lock:
+            self._is_stopped = False
+
+    def stop(self) -> None:
+        """End every command, and let none begin until reset()."""
+        with self._lock:
+            self._is_stopped = True
+            for process in self._processes:
+                process.kill()  # unshare ignores a polite request
+
+
+RUNNING = _Running()
 
 
 def run_logged(
-    argv: list[str], log: Path, doing: str, cwd: Path | None = None,
-    tail: Callable[[str], None] | None = None,
-) -> None:  # fmt: skip
+    argv: list[str], log: Path, doing: str, tick: Callable[[], None] | None = None
+) -> None:
     """Run a command with its output appended to `log`. Raises Problem when it fails.
 
     A failed download is named by its URI; anything else by the end of the log.
@@ -129,20 +185,12 @@ def run_logged(
         output.write(f"== {doing}\n".encode())
         output.flush()
         start = output.tell()
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=cwd
-        )
-        try:
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        code = RUNNING.wait(RUNNING.start(argv, output), tick)
     if code == 0:
         return
-    with log.open("rb") as output:
-        output.seek(start)
-        text = output.read().decode(errors="replace")
+    with log.open("rb") as content:
+        content.seek(start)
+        text = content.read().decode(errors="replace")
     if failed_uris(text):
         raise fetch_problem(doing, text)
     last = "\n".join(text.strip().splitlines()[-5:])

@@ -12,6 +12,7 @@ from typing import Any
 from voip_stack import paths
 from voip_stack.cache import Cache
 from voip_stack.packages.build import Target
+from voip_stack.packages.chroot import RUNNING
 from voip_stack.packages.repository import write_index
 from voip_stack.packages.resolve import Choice, resolve
 from voip_stack.packages.sources import Request
@@ -42,13 +43,19 @@ def prepare(
         suite: Target(suite, arch, cache, paths.logs_dir(), progress)
         for suite in set(wanted.values())
     }
+    RUNNING.reset()
     # Two at once: while one configures, which uses one processor, the other compiles.
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="packages") as pool:
-        futures = {
-            name: pool.submit(resolve, request(pillar, name), targets[suite])
-            for name, suite in wanted.items()
-        }
-        choices = {name: future.result() for name, future in futures.items()}
+        try:
+            futures = {
+                name: pool.submit(resolve, request(pillar, name), targets[suite])
+                for name, suite in wanted.items()
+            }
+            choices = {name: future.result() for name, future in futures.items()}
+        except BaseException:  # Ctrl-C above all: end the builds, do not wait for them
+            RUNNING.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
     for choice in choices.values():
         progress(str(choice))
         publish(choice, packages_dir())
