@@ -6,6 +6,7 @@ Run Kamailio:
     - name: kamailio
     - enable: True
     - watch:
+      - voip_package: Install Kamailio
       - kamailio: Configure Kamailio's routing
       - file: Confine the Kamailio service
     - require:

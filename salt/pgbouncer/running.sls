@@ -8,6 +8,7 @@ Run the pooler:
     - require:
       - group: Make the group of the pooler's socket
     - watch:
+      - voip_package: Install the pooler
       - file: Confine the pooler's service
 
 # A reload: connections in use end their transaction by the old settings, no query fails.

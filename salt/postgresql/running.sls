@@ -9,6 +9,7 @@ Run PostgreSQL:
     - require:
       - voip_certificate: Give PostgreSQL its certificate
     - watch:
+      - voip_package: Install PostgreSQL
       - file: Configure PostgreSQL
 
 # Who may come in, and the certificate: read again without ending a session.

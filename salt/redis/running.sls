@@ -10,6 +10,7 @@ Run Redis:
       - voip_certificate: Give Redis its certificate
       - voip_redis: Set the users of Redis
     - watch:
+      - voip_package: Install Redis
       - file: Configure Redis
 
 Load the certificate of Redis:
