@@ -20,7 +20,7 @@ __virtualname__ = "kamailio"
 
 CONTROL_SOCKET = "/run/kamailio/rpc.sock"
 _ANSWER_BYTES = 1 << 20
-_ABSENT = ("AOR not found", "No such htable")
+_ABSENT = ("AOR not found", "AOR has no contacts", "No such htable")
 # What each table's file needs to be read again, without a restart.
 _RELOADS = {
     "tls.cfg": "tls.reload",

@@ -15,11 +15,13 @@ import ssl
 import struct
 import sys
 
-TIMEOUT_S = 8
-
 
 class Link:
-    """One connection: send a SIP message, receive one. transport: udp, tcp, tls, ws, wss."""
+    """One connection: send a SIP message, receive one.
+
+    transport: udp, tcp, tls, ws, wss. ca: PEM, what the other side's certificate is verified by;
+    client: [certificate file, key file]. tls_max: "TLSv1_1" and the like: offer nothing newer.
+    """
 
     def __init__(
         self,
@@ -31,12 +33,13 @@ class Link:
         source=None,
         client=None,
         tls_max=None,
+        timeout_s=8,
     ):
         self.transport = transport
         self._buffer = b""
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
         self.socket = socket.socket(socket.AF_INET, kind)
-        self.socket.settimeout(TIMEOUT_S)
+        self.socket.settimeout(timeout_s)
         if source:
             self.socket.bind((source, 0))
         self.socket.connect((address, port))
@@ -124,7 +127,7 @@ class Link:
 def _context(ca, client, tls_max):
     context = ssl.create_default_context(cadata=ca) if ca else _unverified()
     if client:
-        context.load_cert_chain(client)
+        context.load_cert_chain(*client)
     if tls_max:
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
@@ -233,13 +236,27 @@ def do_request(link, domain, method="OPTIONS", uri=None, user="1001", repeat=1, 
 
 
 def do_raw(link, domain, text):
-    """Bytes as told; the answer, or how the connection ended."""
-    link.send(text.replace("LOCAL", link.local))
+    """Text as told; the first line of the answer, or how the connection ended."""
+    link.send(text)
     try:
-        reply = link.final()
+        reply = link.receive()
     except (TimeoutError, ConnectionError) as err:
         return {"status": None, "end": type(err).__name__}
-    return {"status": status(reply), "reply": reply}
+    head = reply.splitlines()[0]
+    return {"head": head, "status": status(reply) if head.startswith("SIP/") else None}
+
+
+def do_malformed(link, domain, change):
+    """An OPTIONS with one piece of text replaced; the answer, or how the connection ended."""
+    message = build(link, "OPTIONS", f"sip:{domain}", "1001", domain)
+    return do_raw(link, domain, message.replace(*change))
+
+
+def do_hold(link, domain, user="1001", password="", expires=120):
+    """Register, tell, and stay connected until standard input ends."""
+    print(json.dumps(do_register(link, domain, user, password, expires)), flush=True)
+    sys.stdin.read()
+    return {}
 
 
 def do_register(link, domain, user="1001", password="", expires=120, replay=False, from_user=None):
@@ -322,13 +339,14 @@ def _acknowledge(link, uri, reply):
 
 def main(order):
     """Open the connection that `order` describes and do what it says."""
-    names = ("transport", "address", "port", "server_name", "ca", "source", "client", "tls_max")
+    names = ("transport", "address", "port", "server_name", "ca", "source", "client", "tls_max",
+             "timeout_s")  # fmt: skip
     where = {name: order[name] for name in names if name in order}
     what = {key: value for key, value in order.items() if key not in (*names, "do")}
     try:
         link = Link(**where)
         result = globals()["do_" + order["do"]](link, **what)
-    except (ssl.SSLError, OSError) as err:
+    except OSError as err:  # ssl.SSLError, TimeoutError and ConnectionError too
         result = {"failed": type(err).__name__, "why": str(err)}
     print(json.dumps(result))
 

@@ -36,7 +36,7 @@ def test_second_apply_changes_nothing(minions):
 
 # A file of each host that somebody may have edited, and what else its repair moves is no concern.
 EDITED = {
-    "sip-1": "/etc/kamailio/defines.cfg",
+    "sip-1": "/etc/kamailio/voip/defines.cfg",
     "media-1": "/etc/rtpengine/rtpengine.conf",
     "pbx-1": "/etc/asterisk/pjsip.conf",
     "devstack": "/etc/openbao/openbao.hcl",

@@ -1,4 +1,4 @@
-"""The proxy: generated files, what its RPC tells, the module against a socket, the states' beats."""
+"""The proxy: generated files, what its RPC tells, the module on a socket, the states' beats."""
 
 import json
 import re
