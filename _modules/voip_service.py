@@ -44,7 +44,7 @@ def shortcomings(name, paths=(), reload_paths=()):
     that an earlier failure prevented is made up for.
     """
     known = facts(name)
-    stamp = _mtime(_stamp(name))
+    stamp = _written(_stamp(name))
     return voip_unit.shortcomings(known, _newest(paths), _newest(reload_paths), stamp)
 
 
@@ -87,9 +87,10 @@ def _touch(path):
     os.utime(path)
 
 
-def _mtime(path):
+def _written(path):
+    """Return when a file came to be what it is: dpkg gives a new program its build's mtime."""
     try:
-        return os.stat(path).st_mtime
+        return os.lstat(path).st_ctime
     except FileNotFoundError:
         return 0.0
 
@@ -98,7 +99,7 @@ def _newest(paths):
     """Return (path, mtime) of what was written last below paths, None when nothing is there."""
     found = []
     for path in paths:
-        found.append((path, _mtime(path)))
+        found.append((path, _written(path)))
         for root, _, files in os.walk(path):
-            found += [(item, _mtime(item)) for item in (os.path.join(root, x) for x in files)]
+            found += [(item, _written(item)) for item in (os.path.join(root, x) for x in files)]
     return max(found, key=lambda item: item[1], default=None)

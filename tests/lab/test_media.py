@@ -1,0 +1,136 @@
+"""media-1: RTPEngine is there for the SIP tier, unprivileged, and no older than is safe."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from voip_stack.master import client
+
+REACH = (Path(__file__).parent / "reach.py").read_bytes()
+HOST = "media-1"
+
+
+@pytest.fixture(scope="module")
+def voip(compiled):
+    return compiled(HOST)
+
+
+@pytest.fixture(scope="module")
+def ng_from(provider, voip):
+    """ng_from(host, network): the answer to a ping of media-1's address there, seen from host."""
+
+    def ask(host, network):
+        address, port = voip["self"]["addresses"][network], voip["ports"]["rtpengine"]["ng"]
+        argv = ["python3", "-", json.dumps({"do": "ng", "address": address, "port": port})]
+        return json.loads(provider.run(host, argv, stdin=REACH).stdout)
+
+    return ask
+
+
+def test_the_sip_tier_gets_an_answer(ng_from, salt, voip):
+    assert ng_from("sip-1", "internal") == "lab d6:result4:ponge"
+    assert list(salt("sip-1", "rtpengine.ping")) == [voip["self"]["addresses"]["internal"]]
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("pbx-1", "internal"),
+        ("devstack", "internal"),
+        ("client-1", "internal"),
+        ("client-1", "external"),
+        ("sip-1", "external"),
+    ],
+)
+def test_nobody_else_does(ng_from, host, network):
+    assert ng_from(host, network) == "silent"
+
+
+def test_status_says_user_space_and_why(salt, voip):
+    status = salt(HOST, "rtpengine.status")
+    assert (status["mode"], status["reason"]) == ("userspace", "shared kernel")
+    assert status["version"] == voip["versions"]["rtpengine"]["safe"]
+    assert status["sessions"] >= 0
+
+
+def test_runs_without_any_privilege(on):
+    pid = on(HOST, "systemctl", "show", "--property=MainPID", "--value", "rtpengine-daemon").strip()
+    lines = on(HOST, "cat", f"/proc/{pid}/status").splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    user = on(HOST, "id", "-u", "rtpengine").strip()
+    assert status["Uid"].split() == [user] * 4
+    assert user != "0"
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+
+
+def test_listens_where_pillar_says(on, voip):
+    addresses, ports = voip["self"]["addresses"], voip["ports"]["rtpengine"]
+    lines = on(HOST, "ss", "-Hlntup").splitlines()
+    found = {line.split()[4] for line in lines if "rtpengine" in line}
+    first, last = ports["rtp"]
+    control = {item for item in found if not first <= int(item.rpartition(":")[2]) <= last}
+    cli = voip["rtpengine"]["cli_port"]
+    assert control == {f"{addresses['internal']}:{ports['ng']}", f"127.0.0.1:{cli}"}
+    media = {item.rpartition(":")[0] for item in found - control}
+    assert media <= set(addresses.values())
+
+
+def test_log_holds_no_key(on):
+    log = on(HOST, "journalctl", "--unit", "rtpengine-daemon", "--no-pager", "--output", "cat")
+    assert "inline:" not in log
+    assert "PRIVATE KEY" not in log
+
+
+# A file that the daemon does not take, in each of the ways it can be wrong.
+BAD = {
+    "ports in the wrong order": {"ports": {"ng": 22222, "rtp": [39999, 30000]}},
+    "no number": {"settings": {"tos": "high"}},
+    "an option nobody knows": {"settings": {"tos": "184\nlisten-gn = 1"}},
+}
+
+
+@pytest.mark.parametrize("change", BAD.values(), ids=BAD)
+def test_a_refused_file_changes_nothing(on, voip, change):
+    path = "/etc/rtpengine/rtpengine.conf"
+    before = on(HOST, "cat", path), _started(on)
+    context = {
+        "addresses": voip["self"]["addresses"],
+        "ports": voip["ports"]["rtpengine"] | change.get("ports", {}),
+        "settings": voip["rtpengine"] | change.get("settings", {}),
+        "forwarding": {"mode": "userspace", "reason": "a test"},
+    }
+    ret = _single(
+        "voip_config.managed",
+        name="/etc/rtpengine",
+        source="salt://rtpengine/files",
+        files=["rtpengine.conf"],
+        check="rtpengine.check_config",
+        group="rtpengine",
+        context=context,
+    )
+    assert ret["result"] is False, ret
+    assert ret["changes"] == {}
+    assert (on(HOST, "cat", path), _started(on)) == before
+
+
+def test_an_older_rtpengine_is_refused_by_name():
+    older = {"rtpengine": {"debs": {"rtpengine-daemon": "10.5.3.5-1"}}}
+    ret = _single("voip_package.installed", name="rtpengine", pillar={"voip": {"packages": older}})
+    assert ret["result"] is False, ret
+    assert "rtpengine 10.5.3.5-1 is refused" in ret["comment"]
+    assert "CVE-2025-53399" in ret["comment"]
+
+
+def _single(function, **arguments):
+    """The return of one state on media-1, failed or not."""
+    job = client.run([HOST], "state.single", [function], arguments)
+    (ret,) = job.returns[HOST].values()
+    return ret
+
+
+def _started(on):
+    return on(
+        HOST, "systemctl", "show", "--property=ExecMainStartTimestampMonotonic", "rtpengine-daemon"
+    )
