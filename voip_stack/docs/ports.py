@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from voip_stack import paths
@@ -23,7 +24,7 @@ def _ports(port: int | tuple[int, int]) -> str:
     return f"{port[0]}-{port[1]}" if isinstance(port, tuple) else str(port)
 
 
-def _protocols(names: list[str]) -> str:
+def _protocols(names: Sequence[str]) -> str:
     return "/".join(name.upper() for name in names)
 
 

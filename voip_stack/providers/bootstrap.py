@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from voip_stack.master.keys import MinionKeys
 VENV = "/opt/voip-minion"
 LOCK = "/etc/voip-stack/minion.lock"
 UNIT = "/etc/systemd/system/salt-minion.service"
+
+# Needs a compiler; Salt uses it for the `strtotime` Jinja filter alone.
+LEFT_OUT = ("timelib",)
 
 UNIT_TEXT = f"""\
 [Unit]
@@ -45,6 +49,17 @@ class File:
     path: str
     text: str
     mode: str = "0644"
+
+
+def lock_text(texts: Iterable[str]) -> str:
+    """Lock files joined for pip, without what has no wheel and is not needed (see LEFT_OUT)."""
+    kept, leaving = [], False
+    for line in "\n".join(texts).splitlines():
+        if line and not line[0].isspace():
+            leaving = line.partition("==")[0].strip().lower() in LEFT_OUT
+        if not leaving:
+            kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 def minion_config(name: str, master: str, ports: tuple[int, int]) -> str:

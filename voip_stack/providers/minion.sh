@@ -1,5 +1,6 @@
 #!/bin/bash
-# Build the minion's environment from its lock file: hashes are checked. Configuration and keys come
+# Build the minion's environment from its lock file: hashes are checked, and nothing comes in that
+# the lock does not name. Configuration and keys come
 # later by another way, never here: this text is readable in a guest's lima.yaml. Lima runs it at
 # every boot; it does nothing while the lock file is unchanged.
 set -eux -o pipefail
@@ -13,5 +14,5 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 apt-get install -qy --no-install-recommends python3-venv python3-apt nftables ca-certificates
 python3 -m venv --system-site-packages /opt/voip-minion
-/opt/voip-minion/bin/pip install --quiet --no-input --require-hashes -r "$lock"
+/opt/voip-minion/bin/pip install --quiet --no-input --no-deps --require-hashes -r "$lock"
 echo "$wanted" > "$done_file"

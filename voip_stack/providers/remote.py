@@ -38,6 +38,14 @@ class RemoteProvider(Provider):
             if not (self.pillar.vault.external and self.pillar.hosts[name].roles == ["devstack"])
         ]
 
+    def lock(self, host: str) -> str:
+        """What pip installs for the host's minion: OpenBao's server has a wheel of its own."""
+        directory = paths.checkout() / "requirements"
+        names = ["minion.lock"]
+        if "openbao" in self.pillar.components_of(host):
+            names.append("devstack.lock")
+        return bootstrap.lock_text((directory / name).read_text() for name in names)
+
     def run(
         self,
         host: str,
@@ -66,9 +74,8 @@ class RemoteProvider(Provider):
     def make_minion(self, host: str, progress: Progress) -> None:
         """Install, configure and start the minion; nothing happens when all is there already."""
         ports = (self.pillar.master.publish, self.pillar.master.request)
-        lock = (paths.checkout() / "requirements" / "minion.lock").read_text()
         files = bootstrap.minion_files(
-            host, self.master_for(host), ports, keys.ensure_minion(host), lock
+            host, self.master_for(host), ports, keys.ensure_minion(host), self.lock(host)
         )
         progress(f"{host}: files of the minion")
         written = self.run(

@@ -162,12 +162,11 @@ class LimaProvider(RemoteProvider):
     def _write_templates(self) -> dict[str, Path]:
         directory = paths.state_dir() / "guests"
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (paths.checkout() / "requirements" / "minion.lock").read_text()
         arch = template.host_arch()
         found = {}
         for host in self.minions():
             found[host] = directory / f"{host}.yaml"
-            write_atomic(found[host], template.render(self.pillar, host, arch, lock))
+            write_atomic(found[host], template.render(self.pillar, host, arch, self.lock(host)))
         return found
 
     def _log(self) -> Path:
