@@ -262,6 +262,7 @@ def _check_services(pillar: Pillar) -> None:
                 )
             if listener.ports[0] > listener.ports[1]:
                 raise PillarValueError((*where, "port"), "[first, last] expected, first <= last")
+    _check_media_ports(pillar)
     for role, egress in pillar.egress.items():
         if role not in pillar.roles:
             raise PillarValueError(("egress", role), f"a role expected: {', '.join(pillar.roles)}")
@@ -271,6 +272,16 @@ def _check_services(pillar: Pillar) -> None:
                 raise PillarValueError(
                     ("egress", role, "services", index), "component/listener of services expected"
                 )
+
+
+def _check_media_ports(pillar: Pillar) -> None:
+    """RTPEngine has one range for all its interfaces."""
+    listeners = pillar.services.get("rtpengine", {})
+    ranges = {name: item.ports for name, item in listeners.items() if name.startswith("rtp")}
+    for name, ports in ranges.items():
+        if ports != ranges.get("rtp", ports):
+            where = ("services", "rtpengine", name, "port")
+            raise PillarValueError(where, f"the range of rtpengine/rtp expected: {ranges['rtp']}")
 
 
 def _check_subscribers(pillar: Pillar) -> None:
