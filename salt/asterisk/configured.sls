@@ -31,6 +31,7 @@ Configure Asterisk:
         site: {{ voip.site | tojson }}
         ports: {{ voip.ports.asterisk | tojson }}
         settings: {{ voip.asterisk | tojson }}
+        codecs: {{ salt['asterisk.plan']().codecs | tojson }}
         managers: {{ (voip.peers.control + [voip.self.addresses.internal]) | tojson }}
     - require:
       - voip_package: Install Asterisk

@@ -152,6 +152,7 @@ def rendered():
         "ports": VOIP["ports"]["asterisk"],
         "settings": VOIP["asterisk"],
         "routing": VOIP["routing"],
+        "codecs": ["alaw", "opus"],
         "managers": ["192.168.64.1"],
         "plan": voip_asterisk.plan(VOIP),
         "proxy_port": 5071,
