@@ -97,12 +97,15 @@ def apply_schema(database, files):
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(database)))
         connection.execute(_LEDGER)
         for name, text in sorted(files.items()):
-            with connection.transaction():
-                connection.execute(text)
-                connection.execute(
-                    "INSERT INTO voip_schema (version, name, checksum) VALUES (%s, %s, %s)",
-                    (_version(name), name, _checksum(text)),
-                )
+            try:
+                with connection.transaction():
+                    connection.execute(text)
+                    connection.execute(
+                        "INSERT INTO voip_schema (version, name, checksum) VALUES (%s, %s, %s)",
+                        (_version(name), name, _checksum(text)),
+                    )
+            except psycopg.Error as err:
+                raise CommandExecutionError(f"{name}: {str(err).strip()}") from err
     return sorted(files)
 
 

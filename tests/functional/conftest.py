@@ -73,13 +73,19 @@ def vault_port():
 
 
 @pytest.fixture(scope="module")
-def make_host(tmp_path_factory, vault_port):
+def host_options():
+    """More of the minions' configuration; a module may override it."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def make_host(tmp_path_factory, vault_port, host_options):
     """Return a function that makes a Host from the checkout's pillar, moved to loopback."""
     made = {}
 
     def make(name):
         if name not in made:
-            made[name] = _host(tmp_path_factory.mktemp(name), name, vault_port)
+            made[name] = _host(tmp_path_factory.mktemp(name), name, vault_port, host_options)
         return made[name]
 
     return make
@@ -143,7 +149,7 @@ def enrolled(make_host, provisioned):
     return enrol
 
 
-def _host(directory, name, vault_port):
+def _host(directory, name, vault_port, options):
     etc = directory / "etc"
     (etc / "tls").mkdir(parents=True)
     config = {
@@ -159,7 +165,7 @@ def _host(directory, name, vault_port):
         "grains_cache": True,
         "voip_stack_dir": str(etc),
         "openbao_socket": str(etc / "run" / "admin.sock"),
-    }
+    } | options
     (directory / "minion").write_text(json.dumps(config))
     (directory / "pillar").mkdir()
     (directory / "pillar" / "top.sls").write_text("base:\n  '*': [voip]\n")

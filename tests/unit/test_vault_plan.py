@@ -1,0 +1,111 @@
+"""What the Vault must hold: least privilege by construction, and comparing without false alarms."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parents[2] / "_utils")]
+
+import voip_vault_plan as plan  # noqa: E402
+
+SETTINGS = {
+    "kv_mount": "voip",
+    "pki_root_mount": "pki",
+    "pki_mount": "pki_int",
+    "approle_mount": "approle",
+    "url": "https://vault.test:8200",
+    "external": False,
+    "wrap_ttl_s": 120,
+    "secret_id_ttl_s": 600,
+    "token_ttl_s": 60,
+}
+PKI = {"certificate_ttl_s": 3600, "root_ttl_s": 99, "intermediate_ttl_s": 98}
+SIP = {
+    "address": "10.1.0.10",
+    "addresses": ["10.1.0.10", "10.2.0.10"],
+    "roles": ["sip"],
+    "secrets": ["postgresql"],
+    "names": ["sip.test", "sip-1.test"],
+}
+PBX = SIP | {"roles": ["pbx"], "names": [], "secrets": ["ami"]}
+
+
+@pytest.fixture
+def objects():
+    return plan.objects(SETTINGS, PKI, {"sip-1": SIP, "pbx-1": PBX}, "10.1.0.1")
+
+
+def policy(objects, name):
+    return objects[f"sys/policies/acl/{name}"]["policy"]
+
+
+def test_a_host_names_no_other_host(objects):
+    assert "pbx-1" not in policy(objects, "host-sip-1")
+    assert "sip-1" not in policy(objects, "host-pbx-1")
+
+
+def test_only_a_sip_host_reads_subscribers(objects):
+    assert "voip/data/subscribers/*" in policy(objects, "host-sip-1")
+    assert "subscribers" not in policy(objects, "host-pbx-1")
+
+
+def test_a_host_without_names_gets_no_certificate(objects):
+    assert "pki_int/roles/pbx-1" not in objects
+    assert "pki_int" not in policy(objects, "host-pbx-1")
+
+
+def test_identities_are_bound_to_their_address(objects):
+    role = objects["auth/approle/role/sip-1"]
+    assert role["secret_id_bound_cidrs"] == ["10.1.0.10/32"]
+    assert role["token_bound_cidrs"] == ["10.1.0.10"]
+    assert role["token_policies"] == ["host-sip-1"]
+
+
+def test_names_and_addresses_of_a_certificate_are_the_hosts(objects):
+    role = objects["pki_int/roles/sip-1"]
+    assert role["allowed_domains"] == SIP["names"]
+    assert role["allowed_ip_sans_cidr"] == ["10.1.0.10/32", "10.2.0.10/32"]
+    assert not role["allow_subdomains"]
+
+
+def test_an_external_vault_is_not_asked_for_what_it_does_not_know():
+    found = plan.objects(SETTINGS | {"external": True}, PKI, {"sip-1": SIP}, "10.1.0.1")
+    assert "allowed_ip_sans_cidr" not in found["pki_int/roles/sip-1"]
+
+
+def test_operator_gets_wrapped_secret_ids_only(objects):
+    text = policy(objects, "operator")
+    assert 'min_wrapping_ttl = "1s"' in text
+    assert "hosts/" not in text
+    assert "role/operator/secret-id" not in text
+    assert "role/provision/secret-id" not in text
+
+
+def test_provisioner_cannot_change_its_own_policy():
+    found = plan.provisioner(SETTINGS, "10.1.0.2")
+    text = found["sys/policies/acl/provision"]["policy"]
+    assert 'path "sys/policies/acl/provision" {\n  capabilities = ["read"]\n}' in text
+    assert 'path "auth/approle/role/provision/*" {\n  capabilities = ["deny"]\n}' in text
+    assert "sys/policies/acl/*" not in text
+
+
+@pytest.mark.parametrize(
+    ("current", "wanted", "changed"),
+    [
+        ({"ttl": 60, "other": 1}, {"ttl": 60}, set()),
+        ({"names": ["b", "a"]}, {"names": ["a", "b"]}, set()),
+        ({"ttl": 60}, {"ttl": 61}, {"ttl"}),
+        ({}, {"ttl": 60, "flag": False}, {"ttl", "flag"}),
+        ({"names": ["a"]}, {"names": ["a", "b"]}, {"names"}),
+    ],
+)
+def test_difference(current, wanted, changed):
+    assert set(plan.difference(current, wanted)) == changed
+
+
+def test_secrets_are_named_after_their_host():
+    assert plan.secrets({"sip-1": SIP, "pbx-1": PBX}) == {
+        "hosts/sip-1/postgresql": "sip-1",
+        "hosts/pbx-1/ami": "pbx-1",
+    }
