@@ -204,6 +204,7 @@ class Pillar(Model):
         _check_unique_addresses(self)
         _check_services(self)
         _check_subscribers(self)
+        _check_suites(self)
         return self
 
     def minions(self) -> list[str]:
@@ -282,6 +283,14 @@ def _check_media_ports(pillar: Pillar) -> None:
         if ports != ranges.get("rtp", ports):
             where = ("services", "rtpengine", name, "port")
             raise PillarValueError(where, f"the range of rtpengine/rtp expected: {ranges['rtp']}")
+
+
+def _check_suites(pillar: Pillar) -> None:
+    """Asterisk's SDES has one suite: without it no call reaches the PBX."""
+    suite = "AES_CM_128_HMAC_SHA1_80"
+    runs = {component for components in pillar.roles.values() for component in components}
+    if "asterisk" in runs and suite not in pillar.routing.srtp_suites:
+        raise PillarValueError(("routing", "srtp_suites"), f"{suite} expected among them: Asterisk")
 
 
 def _check_subscribers(pillar: Pillar) -> None:
