@@ -106,6 +106,7 @@ def load_certificate():
             raise CommandExecutionError("OpenBao keeps showing its old certificate after a reload")
         time.sleep(0.1)
     pathlib.Path(__salt__["voip_vault.bootstrap_ca_file"]()).unlink(missing_ok=True)
+    __salt__["voip_vault.forget"]()
     return True
 
 

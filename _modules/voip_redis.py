@@ -11,6 +11,8 @@ import pathlib
 
 import redis
 import voip_files
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from salt.exceptions import CommandExecutionError
 from voip_errors import Unavailable
 
@@ -91,6 +93,7 @@ def _administrator():
             ssl=True,
             ssl_ca_certs=f"{__salt__['voip_pki.directory']()}/ca.crt",
             socket_timeout=5,
+            retry=Retry(NoBackoff(), 0),  # callers decide how long to wait
         )
         client.ping()
     except (redis.RedisError, OSError) as err:

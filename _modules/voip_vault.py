@@ -219,6 +219,12 @@ def bootstrap_ca_file():
     return f"{__salt__['voip_pki.directory']()}/openbao-bootstrap.crt"
 
 
+def forget():
+    """Drop this process's sessions: what they verify the server by has changed."""
+    for key in [key for key in __context__ if key.startswith("voip_vault.session.")]:
+        del __context__[key]
+
+
 def store_identity(name, identity):
     """Keep an identity under `name`, 0600: dict with role_id, secret_id, issued, expires."""
     voip_files.write(_path(name), json.dumps(identity), mode=0o600, directory_mode=0o700)
