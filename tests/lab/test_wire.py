@@ -16,6 +16,7 @@ from voip_stack.wire.analyse import analyse, declared_ports
 from voip_stack.wire.pcap import read_pcap
 
 TONES = (CALLER_TONE_HZ, CALLEE_TONE_HZ)
+BRIDGES = {"internal": "br-int", "external": "br-ext"}
 PACKETS = 100_000
 STARTED_S = 10
 # A second of G.711 with a 1000 Hz tone as 50 plain RTP packets, and one INVITE with a body: what
@@ -43,12 +44,11 @@ link.sendto((
 class Capture:
     """tcpdump on one bridge of the lab, from `with` to its end, bounded in packets."""
 
-    def __init__(self, namespace, bridge):
-        self.argv = [
-            "nsenter", f"--net=/run/netns/{namespace}",
+    def __init__(self, provider, bridge):
+        self.argv = provider.namespace_command([
             "tcpdump", "-i", bridge, "-n", "-U", "--immediate-mode", "-s", "0",
             "-c", str(PACKETS), "-w", "-", "ip",
-        ]  # fmt: skip
+        ])  # fmt: skip
         self.data = b""
 
     def __enter__(self):
@@ -83,11 +83,10 @@ class Capture:
 @contextlib.contextmanager
 def both_bridges():
     provider = provider_of()
-    names = provider.bridges()
     with contextlib.ExitStack() as stack:
         yield {
-            network: stack.enter_context(Capture(provider.namespace, bridge))
-            for network, bridge in names.items()
+            network: stack.enter_context(Capture(provider, bridge))
+            for network, bridge in BRIDGES.items()
         }
 
 
