@@ -67,6 +67,8 @@ table inet voip {{
   }}
   chain forward {{
     type filter hook forward priority filter; policy drop;
+    iifname "br-int" oifname "br-int" accept comment "br_netfilter loaded after the lab"
+    iifname "br-ext" oifname "br-ext" accept comment "br_netfilter loaded after the lab"
     ct state established,related accept
     {out} ip daddr {address} tcp dport {{ {wanted} }} ct status dnat accept
     {allowed}

@@ -12,8 +12,11 @@ from voip_stack.providers.lab.commands import run
 from voip_stack.providers.lab.registry import Record
 
 RUN = Path("/run/netns")
-# The kernel's conntrack helpers and such need nothing else here: IPv6 is not part of the lab.
+# Where br_netfilter is loaded (Docker does it), frames between guests would pass the namespace's
+# forward chain. IPv6 is not part of the lab.
 _SYSCTLS = {
+    "net/bridge/bridge-nf-call-iptables": "0",
+    "net/bridge/bridge-nf-call-arptables": "0",
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/disable_ipv6": "1",
     "net/ipv6/conf/default/disable_ipv6": "1",

@@ -12,19 +12,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from voip_stack import paths
 from voip_stack.cache import Cache, digest
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Progress
 
-# Python of each Debian release.
-PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+# Python of each Debian release, as it was released.
+PYTHON = {"bookworm": "3.11.2", "trixie": "3.13.5"}
 # Published as source only, and pure Python: one wheel, made by the host's Python, fits all.
 SOURCE_ONLY = ("salt",)
 # C sources without a wheel; Salt uses it for the `strtotime` Jinja filter alone.
 LEFT_OUT = ("timelib",)
 _GLIBC = ("2_36", "2_35", "2_34", "2_31", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
-REVISION = "1"
+REVISION = "2"
 
 
 def locks(extras: Sequence[str]) -> list[Path]:
@@ -33,14 +35,27 @@ def locks(extras: Sequence[str]) -> list[Path]:
     return [directory / "minion.lock", *(directory / f"{name}.lock" for name in extras)]
 
 
-def requirements(text: str) -> dict[str, str]:
-    """Name -> its whole entry (version, markers, hashes) of a lock file, comments left out."""
+def requirements(text: str, python: str) -> dict[str, str]:
+    """Name -> its entry (version, hashes) of a lock file, where its markers hold for `python`.
+
+    pip takes markers for its own Python, also when it downloads for another.
+    """
     joined = text.replace("\\\n", " ")
     found = {}
+    environment = {
+        "python_full_version": python,
+        "python_version": python.rpartition(".")[0],
+        "sys_platform": "linux",
+    }
     for line in joined.splitlines():
-        line = line.split(" #")[0].strip()
-        if match := re.match(r"([A-Za-z0-9._-]+)==", line):
-            found[match[1].lower()] = " ".join(line.split())
+        entry, *hashes = line.split(" #")[0].split(" --hash=")
+        name, _, marker = entry.strip().partition(";")
+        if "==" not in name or name.startswith("#"):
+            continue
+        if marker and not Marker(marker.strip()).evaluate(environment):
+            continue
+        words = [name.strip(), *(f"--hash={item.strip()}" for item in hashes)]
+        found[name.split("==")[0].strip().lower()] = " ".join(words)
     return found
 
 
@@ -52,10 +67,11 @@ def ensure(cache: Cache, suite: str, extras: Sequence[str], log: Path, progress:
     """The directory with the wheels and `requirements.txt` for a release's Python."""
 
     def make(directory: Path) -> None:
-        progress(f"wheels for Python {PYTHON[suite]}")
+        python = PYTHON[suite].rpartition(".")[0]
+        progress(f"wheels for Python {python}")
         wanted: dict[str, str] = {}
         for lock in locks(extras):
-            wanted |= requirements(lock.read_text())
+            wanted |= requirements(lock.read_text(), PYTHON[suite])
         for name in LEFT_OUT:
             wanted.pop(name, None)
         sources = {name: wanted.pop(name) for name in SOURCE_ONLY if name in wanted}
@@ -68,7 +84,7 @@ def ensure(cache: Cache, suite: str, extras: Sequence[str], log: Path, progress:
         tags.append(f"--platform=manylinux2014_{machine}")
         common = ["--no-deps", "--require-hashes", "--disable-pip-version-check"]
         _pip(
-            ["download", *common, "--only-binary=:all:", f"--python-version={PYTHON[suite]}", *tags,
+            ["download", *common, "--only-binary=:all:", f"--python-version={python}", *tags,
              f"--dest={directory}", f"--requirement={directory / 'binary.txt'}"], log)  # fmt: skip
         if sources:
             _pip(["wheel", *common, f"--wheel-dir={directory}",
