@@ -158,11 +158,12 @@ def issue(name):
 def enrol(role_id, wrap_token, ca_pem=None):
     """Unwrap this machine's secret_id, log in with it, and keep it. Returns True.
 
-    ca_pem: the root CA, stored first where the machine does not have it yet.
+    ca_pem: the root CA, stored first where the machine has none yet; pillar's by default.
     Raises WrapSpent when somebody else unwrapped it, it expired, or it wraps something else: then
     issue another, and ask why.
     """
     settings = _settings()
+    ca_pem = ca_pem or __pillar__["voip"]["pki"].get("ca_pem")
     if ca_pem and not __salt__["voip_pki.trusted"]():
         __salt__["voip_pki.trust"](ca_pem)
     identity = voip_vault_client.unwrap(
