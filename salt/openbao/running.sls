@@ -2,9 +2,13 @@ include:
   - openbao.configured
 
 Run OpenBao:
-  service.running:
-    - name: openbao
-    - enable: true
+  voip_service.running:
+    - name: openbao.service
+    - paths:
+      - /usr/local/bin/bao
+      - /etc/openbao/openbao.hcl
+      - /etc/systemd/system/openbao.service
+      - /usr/local/lib/voip-stack/openbao-unseal
     - require:
       - openbao: Give the OpenBao listener a first certificate
       - file: Make the OpenBao storage directory
@@ -18,7 +22,7 @@ Initialise OpenBao:
   openbao.initialized:
     - name: openbao
     - require:
-      - service: Run OpenBao
+      - voip_service: Run OpenBao
 
 Unseal OpenBao:
   openbao.unsealed:

@@ -1,25 +1,22 @@
+{%- set version = pillar['voip']['postgresql']['version'] %}
+{%- set directory = '/etc/postgresql/' ~ version ~ '/main' %}
 include:
   - postgresql.configured
   - postgresql.certs
 
+# Who may come in, and the certificate, are read again without ending a session.
 Run PostgreSQL:
-  service.running:
-    - name: postgresql@{{ pillar['voip']['postgresql']['version'] }}-main
-    - enable: true
-    - require:
-      - voip_certificate: Give PostgreSQL its certificate
+  voip_service.running:
+    - name: postgresql@{{ version }}-main.service
+    - paths:
+      - /usr/lib/postgresql/{{ version }}/bin/postgres
+      - {{ directory }}/conf.d/voip.conf
+    - reload_paths:
+      - {{ directory }}/pg_hba.conf
+      - {{ directory }}/pg_ident.conf
+      - /etc/voip-stack/tls/postgresql.crt
     - watch:
-      - voip_package: Install PostgreSQL
       - file: Configure PostgreSQL
-
-# Who may come in, and the certificate: read again without ending a session.
-Reload PostgreSQL:
-  service.running:
-    - name: postgresql@{{ pillar['voip']['postgresql']['version'] }}-main
-    - reload: true
-    - require:
-      - service: Run PostgreSQL
-    - watch:
       - file: Write pg_hba.conf
       - file: Write pg_ident.conf
       - voip_certificate: Give PostgreSQL its certificate
@@ -28,4 +25,4 @@ PostgreSQL answers:
   voip_health.answers:
     - name: voip_postgresql.ping
     - require:
-      - service: Reload PostgreSQL
+      - voip_service: Run PostgreSQL
