@@ -113,6 +113,8 @@ def configure(pillar: Pillar, name: str, resolvers: Sequence[str]) -> None:
     """Write what makes the copy this host. Safe to repeat; a running minion keeps its settings."""
     base = root(name)
     host = pillar.hosts[name]
+    _require_inside(base, base / "etc/systemd/system")
+    units.install(base, is_minion=host.is_minion)
     _write(base, "etc/hostname", f"{name}\n")
     _write(base, "etc/resolv.conf", "".join(f"nameserver {item}\n" for item in resolvers))
     if host.internal is None:

@@ -14,7 +14,7 @@ from voip_stack.packages.mirror import KEYRING, Mirror, fetch_problem
 from voip_stack.pillar import Pillar
 from voip_stack.providers import bootstrap
 from voip_stack.providers.base import Progress
-from voip_stack.providers.lab import aptconf, units, wheelhouse
+from voip_stack.providers.lab import aptconf, wheelhouse
 from voip_stack.providers.lab.commands import run
 
 # Raise when what is done to an image changes beyond the texts that its key covers.
@@ -63,7 +63,6 @@ def key(kind: Kind, mirror: Mirror) -> str:
     """Changes with everything that the image is made from, except what the mirror serves."""
     parts: list[str | Path] = [REVISION, kind.suite, *kind.packages, *MASKED]
     parts += [mirror.sources(kind.suite), aptconf.options(mirror), aptconf.DPKG]
-    parts += [units.NETWORK_SCRIPT, units.NETWORK_UNIT, bootstrap.UNIT_TEXT, units.MINION_DROP_IN]
     parts += aptconf.certificates()
     if kind.is_minion:
         parts.append(wheelhouse.key(kind.suite, kind.extras))
@@ -84,7 +83,6 @@ def ensure(cache: Cache, kind: Kind, mirror: Mirror, logs: Path, progress: Progr
         root = directory / "root"
         _bootstrap(kind, root, directory, mirror, log)
         _certificates(root)
-        units.install(root, is_minion=kind.is_minion)
         _mask(root)
         if wheels is not None:
             _environment(root, wheels)

@@ -199,19 +199,28 @@ def kill(record: Record, name: str) -> None:
     process = record.guests.get(name)
     if process is None or not process.is_alive():
         return
-    outer = psutil.Process(process.pid)
     inner = leader(record, name)
     if inner is not None:
         # The namespace's init takes every process of the guest with it.
         _signal(inner, signal.SIGKILL)
-    try:
-        outer.wait(STOP_DEADLINE_S)
-    except psutil.TimeoutExpired:
+    if _ended(process, STOP_DEADLINE_S):
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        outer = psutil.Process(process.pid)
         for child in [*outer.children(recursive=True), outer]:
             _signal(child.pid, signal.SIGKILL)
-        outer.wait(STOP_DEADLINE_S)
-    except psutil.NoSuchProcess:
-        pass
+    if not _ended(process, STOP_DEADLINE_S):
+        raise Problem(f"The guest {name} does not end", f"process {process.pid}", "./voip destroy")
+
+
+def _ended(process: Process, deadline_s: float) -> bool:
+    """Wait for a process that is nobody's child here; one that only waits to be reaped is dead."""
+    deadline = time.monotonic() + deadline_s
+    while process.is_alive():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _signal(pid: int, number: int) -> None:
