@@ -231,10 +231,16 @@ def _variable(session, channel, variable):
 
 
 def reload():
-    """Read dialplan and trunks again; calls go on. Transports and modules want a restart."""
+    """Read dialplan, trunks and certificates again; calls and connections go on.
+
+    The transport's other settings, and modules, want a restart. AMI reads its certificate again
+    only when one of its files has changed: an empty one that it includes is there to be touched.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(os.path.join(_DIRECTORY, "reload.conf"))
     with contextlib.closing(_Session()) as session:
-        for module in ("pbx_config.so", "res_pjsip.so"):
-            session.ask("ModuleLoad", Module=module, LoadType="reload")
+        for module in ("pbx_config.so", "res_pjsip.so", "http", "manager"):
+            session.ask("Reload", Module=module)
     return True
 
 

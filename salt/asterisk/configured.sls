@@ -17,6 +17,7 @@ Configure Asterisk:
       - ari.conf
       - manager.conf
       - pjsip.conf
+      - reload.conf: empty.conf
       {%- for name in ('acl', 'ccss', 'cdr', 'cel', 'features', 'indications', 'pjproject', 'stasis', 'udptl', 'websocket_client') %}
       - {{ name }}.conf: empty.conf
       {%- endfor %}

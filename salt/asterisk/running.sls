@@ -1,7 +1,6 @@
 include:
   - asterisk.configured
 
-# A reload reads certificates and keys again as well, but not the transport's other settings.
 Run Asterisk:
   voip_service.running:
     - name: asterisk.service
@@ -11,8 +10,8 @@ Run Asterisk:
       {%- for name in ('asterisk', 'modules', 'logger', 'rtp', 'http', 'ari', 'manager', 'pjsip') %}
       - /etc/asterisk/voip/{{ name }}.conf
       {%- endfor %}
-      - /etc/voip-stack/tls/asterisk.crt
     - reload_paths:
+      - /etc/voip-stack/tls/asterisk.crt
       - /etc/asterisk/voip/pjsip_trunks.conf
       - /etc/asterisk/voip/extensions.conf
     - reload_function: asterisk.reload

@@ -48,7 +48,7 @@ def plain(address, port, text="\r\n", **_):
 
 
 def tls(address, port, name, ca, text="", client=None, version=None, **_):
-    """{"version", "answer"} of a verified connection, or {"error"}."""
+    """{"version", "serial", "answer"} of a verified connection, or {"error"}."""
     try:
         context = ssl.create_default_context(cafile=ca)
         if client:
@@ -59,7 +59,8 @@ def tls(address, port, name, ca, text="", client=None, version=None, **_):
         with link, context.wrap_socket(link, server_hostname=name) as secure:
             # A TLS 1.3 server refuses the client's certificate after the handshake: read.
             secure.sendall((text or "\r\n\r\n").encode())
-            return {"version": secure.version(), "answer": secure.recv(65536).decode()}
+            found = {"version": secure.version(), "serial": secure.getpeercert()["serialNumber"]}
+            return found | {"answer": secure.recv(65536).decode()}
     except OSError as err:
         return {"error": str(err)}
 

@@ -179,3 +179,23 @@ def test_a_refused_configuration_changes_nothing(on, salt, voip, decision):
     assert (ret["result"], ret["changes"]) == (False, {}), ret
     assert "Asterisk refuses" in ret["comment"]
     assert (on(HOST, "cat", path), salt(HOST, "asterisk.status")["started"]) == before
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(on, ask, salt):
+    before, started = _serials(ask), salt(HOST, "asterisk.status")["started"]
+    on(HOST, "rm", "/etc/voip-stack/tls/asterisk.crt")
+    job = client.run([HOST], "state.sls", ["asterisk"], {"queue": True})
+    assert HOST not in job.failed, job.returns
+    after = _serials(ask)
+    assert len(set(before.values())) == len(set(after.values())) == 1
+    assert set(before.values()) != set(after.values())
+    assert salt(HOST, "asterisk.status")["started"] == started
+
+
+def _serials(ask):
+    pair = ["/etc/voip-stack/tls/asterisk.crt", "/etc/voip-stack/tls/asterisk.key"]
+    texts = {"sip-tls": OPTIONS, "ami": "Action: Logoff\r\n\r\n", "ari": "GET / HTTP/1.0\r\n\r\n"}
+    return {
+        service: ask(HOST, "tls", service, client=pair, text=text)["serial"]
+        for service, text in texts.items()
+    }
