@@ -10,6 +10,7 @@ import pytest
 
 from voip_stack import vault
 from voip_stack.paths import ca_file
+from voip_stack.problem import Problem
 
 PROBE = Path(__file__).with_name("sip_probe.py").read_bytes()
 SDP = (
@@ -83,6 +84,17 @@ def clean(salt):
         salt("sip-1", "kamailio.unregister", number)
 
 
+def main_pid(on):
+    return on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", "kamailio").strip()
+
+
+def is_answering(salt):
+    try:
+        return salt("sip-1", "kamailio.ping")
+    except Problem:
+        return None
+
+
 def refused(counters, salt, name):
     """How much one of the proxy's counters grew."""
     return salt("sip-1", "kamailio.counters")[name] - counters[name]
@@ -102,7 +114,7 @@ def test_register(transport, ask, salt, rows, passwords, clean, eventually):
     known = salt("sip-1", "kamailio.registrations", "1001")
     assert [item["contact"].partition(";")[0] for item in known] in ([mine], [])
     eventually(lambda: not salt("sip-1", "kamailio.registrations", "1001"), 20)
-    eventually(lambda: not rows("1001"), 5)
+    eventually(lambda: not rows("1001"), 20)
 
 
 @pytest.fixture
@@ -145,9 +157,9 @@ def test_a_registration_in_three_places_and_after_a_restart(
     assert [item["contact"] for item in salt("sip-1", "kamailio.registrations", "1001")] == [mine]
     assert rows("1001") == [mine]
 
+    killed = main_pid(on)
     on("sip-1", "systemctl", "kill", "--signal=KILL", "kamailio")
-    eventually(lambda: on("sip-1", "systemctl", "is-active", "kamailio").strip() == "active", 20)
-    eventually(lambda: salt("sip-1", "kamailio.ping"), 20)
+    eventually(lambda: main_pid(on) not in ("0", killed) and is_answering(salt), 20)
     assert [item["contact"] for item in salt("sip-1", "kamailio.registrations", "1001")] == [mine]
     assert rows("1001") == [mine]
 
@@ -383,7 +395,7 @@ def inside(ask, pillar):
 
 @pytest.mark.parametrize("transport", ["tls", "wss"])
 def test_inside_a_certificate_is_demanded(transport, inside):
-    found = inside("request", "pbx-1", transport=transport)
+    found = inside("request", "sip-1", transport=transport)
     assert found["failed"] in ("SSLError", "ConnectionResetError", "ConnectionError"), found
 
 
@@ -427,7 +439,7 @@ def test_the_pbx_is_probed_and_alive(salt, eventually):
 
 def test_a_broken_routing_is_refused_and_the_proxy_runs_on(on, salt, provider):
     """What a failed check leaves: the same process, the same files."""
-    before = on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", "kamailio")
+    before = main_pid(on)
     on("sip-1", "cp", "-r", "/etc/kamailio/voip", "/run/voip-broken")
     try:
         on(
@@ -442,12 +454,11 @@ def test_a_broken_routing_is_refused_and_the_proxy_runs_on(on, salt, provider):
         assert done.returncode != 0
     finally:
         on("sip-1", "rm", "-r", "/run/voip-broken")
-    assert on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", "kamailio") == before
+    assert main_pid(on) == before
 
 
 def test_it_runs_as_its_own_user_and_reads_no_other_key(on):
-    pid = on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", "kamailio").strip()
-    status = on("sip-1", "cat", f"/proc/{pid}/status")
+    status = on("sip-1", "cat", f"/proc/{main_pid(on)}/status")
     uid = on("sip-1", "id", "-u", "kamailio").strip()
     assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}" in status
     assert "NoNewPrivs:\t1" in status
