@@ -149,7 +149,13 @@ def test_tones_start_after_the_answer_and_stop_before_hang_up():
     sources = [params for _, command, params in remote.given if command == "ausrc"]
     assert sources == ["ausine,600", "ausine,600", "aubridge,quiet", "aubridge,quiet"]
     assert remote.given[-1] == ("a", "hangup", None)
-    assert talk.tone_s("a") > 0
+
+
+def test_the_tone_lasted_as_long_as_its_packets():
+    told = "TX: packets=203, octets=32480\n member\n  rcvd=201\n"
+    _, talk = make({("a", "audio_debug"): (told, [])}, ("a",))
+    assert talk.streams()["a"].received == 201
+    assert talk.tone_s("a") == pytest.approx(4.06)
 
 
 def test_suite_and_jitter_come_from_the_last_event():

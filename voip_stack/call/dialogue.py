@@ -28,6 +28,7 @@ MEDIA_DEADLINE_S = 4.0
 DRAIN_DEADLINE_S = 1.0
 DRAIN_INTERVAL_S = 0.05
 HANGUP_DEADLINE_S = 4.0
+PACKET_S = 0.020
 CALLER, CALLEE = "a", "b"
 
 
@@ -47,8 +48,7 @@ class Dialogue:
     def __init__(self, remote: Remote, parties: Mapping[str, Settings]):
         self.remote = remote
         self.parties = dict(parties)
-        self._tone_start: dict[str, float] = {}
-        self._tone_s: dict[str, float] = {}
+        self._states: dict[str, StreamState] = {}
         self._dialled = 0
 
     @property
@@ -105,7 +105,6 @@ class Dialogue:
         """Start every party's tone and wait until each hears its first packet."""
         for ua, settings in self.parties.items():
             self.remote.command(ua, "ausrc", settings.tone())
-            self._tone_start[ua] = time.monotonic()
         for ua, settings in self.parties.items():
             event = self._next({ua: ["CALL_RTPESTAB"]}, MEDIA_DEADLINE_S)
             if event is None:
@@ -128,23 +127,23 @@ class Dialogue:
         """Make every party quiet on the wire; the call stays up."""
         for ua in self.parties:
             self.remote.command(ua, "ausrc", QUIET)
-            self._tone_s[ua] = time.monotonic() - self._tone_start[ua]
 
     def tone_s(self, ua: str) -> float:
-        """For how long this party's tone was played."""
-        return self._tone_s[ua]
+        """For how long this party played its tone, by the packets that it sent."""
+        return (self._states[ua].sent or 0) * PACKET_S
 
     def streams(self) -> dict[str, StreamState]:
         """Each party's counters, once no packet is under way any more."""
-        states = self._states()
+        states = self._read_states()
         deadline = time.monotonic() + DRAIN_DEADLINE_S
         while time.monotonic() < deadline:
             # Nothing tells that the last packet came: two equal readings in a row do.
             self.hold(DRAIN_INTERVAL_S)
-            again = self._states()
+            again = self._read_states()
             if again == states:
                 break
             states = again
+        self._states = states
         return states
 
     def suite(self, ua: str) -> str | None:
@@ -176,7 +175,7 @@ class Dialogue:
     def recording(self, ua: str) -> bytes:
         return self.remote.read(ua, RECORDING)
 
-    def _states(self) -> dict[str, StreamState]:
+    def _read_states(self) -> dict[str, StreamState]:
         return {
             ua: parse_audio_debug(self.remote.command(ua, "audio_debug")) for ua in self.parties
         }

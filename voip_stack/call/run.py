@@ -21,6 +21,8 @@ from voip_stack.call.useragent import Settings, StreamState
 from voip_stack.problem import Problem
 
 Progress = Callable[[str], None]
+# A machine that is too busy to play the tone makes no measurement.
+MIN_SENT = 0.9
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,6 @@ def _make(
             tls = evidence.connections(platform.ask, plan)
             dialogue.hold(max(0.0, options.duration_s - (time.monotonic() - started)))
             dialogue.stop_tones()
-            report.duration_s = round(dialogue.tone_s(CALLER), 3)
         with steps.step("collect the evidence"):
             _collect(plan, platform, dialogue, tls, report)
         with steps.step("hang up"):
@@ -166,6 +167,7 @@ def _collect(
 ) -> None:
     """Ask every hop while the call is up and quiet: all counters stand still and compare."""
     states = dialogue.streams()
+    report.duration_s = round(min(dialogue.tone_s(ua) for ua in dialogue.parties), 3)
     parties = {ua: _party(plan, dialogue, ua, states[ua]) for ua in dialogue.parties}
     call_id_a = report.call_ids[0]
     call_id_b = report.call_ids[1] if len(report.call_ids) > 1 else None
@@ -207,6 +209,8 @@ def _verify_audio(dialogue: Dialogue, options: Options, report: CallReport) -> N
         other = dialogue.parties[CALLEE].tone_hz
         report.a_to_b = _judge(dialogue, CALLEE, own, CALLER, other, options, report)
         report.b_to_a = _judge(dialogue, CALLER, other, CALLEE, own, options, report)
+    if report.duration_s is None or report.duration_s < MIN_SENT * options.duration_s:
+        raise CallError("", f"a user agent sent only {report.duration_s} s of its tone")
     for name, heard in (("to the callee", report.a_to_b), ("to the caller", report.b_to_a)):
         if heard is not None and not heard.ok:
             raise CallError("", f"audio {name}: {heard.problem}")
