@@ -12,7 +12,7 @@ import salt.client
 caller = salt.client.Caller(mopts=None)
 functions = caller.sminion.functions
 settings = caller.sminion.opts["pillar"]["voip"]["vault"]
-session = functions["voip_vault.session"]()
+session = functions["voip_vault.session"]("provision")
 mount = settings["kv_mount"]
 values = {}
 
