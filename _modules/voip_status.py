@@ -34,6 +34,8 @@ def report():
 
 def unit(name):
     """The systemd unit of a component."""
+    if name == "postgresql":  # Debian's postgresql.service only groups the clusters
+        return f"postgresql@{__pillar__['voip']['postgresql']['version']}-main.service"
     return f"{UNITS.get(name, name)}.service"
 
 
