@@ -13,7 +13,8 @@ import sys
 import time
 
 ETHERTYPE_IPV4 = 0x0800
-SOURCE_PORT = 40000
+# Outside of the kernel's range for clients: no other traffic has it.
+SOURCE_PORT = 61111
 SIOCGIFHWADDR = 0x8927
 TCP_SYN = 0x02
 # A pause after so many frames lets the receiver's queue (1000 by default) drain.

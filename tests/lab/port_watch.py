@@ -11,7 +11,10 @@ import json
 from dataclasses import dataclass, field
 
 TABLE = "voip_watch"
-KEY = "iifname . ip saddr . ip daddr . meta l4proto . th dport"
+# Only the sender's packets are noted (port_sender.py): answers to the host's own calls are none.
+SOURCE_PORT = 61111
+WAY = "iifname . ip saddr . ip daddr"
+KEY = f"{WAY} . meta l4proto . th dport"
 # `arrived` counts before any filter, so that a packet lost on the way is no closed port.
 RULES = f"""\
 table inet {TABLE}
@@ -23,13 +26,13 @@ table inet {TABLE} {{
   }}
   chain before {{
     type filter hook prerouting priority raw; policy accept;
-    tcp flags & (syn | ack) == syn update @arrived {{ iifname . ip saddr . ip daddr }}
-    meta l4proto udp update @arrived {{ iifname . ip saddr . ip daddr }}
+    tcp sport {SOURCE_PORT} tcp flags & (syn | ack) == syn update @arrived {{ {WAY} }}
+    udp sport {SOURCE_PORT} update @arrived {{ {WAY} }}
   }}
   chain after {{
     type filter hook input priority 10; policy accept;
-    tcp flags & (syn | ack) == syn update @passed {{ {KEY} }}
-    meta l4proto udp update @passed {{ {KEY} }}
+    tcp sport {SOURCE_PORT} tcp flags & (syn | ack) == syn update @passed {{ {KEY} }}
+    udp sport {SOURCE_PORT} update @passed {{ {KEY} }}
   }}
 }}
 """
