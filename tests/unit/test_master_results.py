@@ -60,10 +60,9 @@ def test_slowest_first():
     assert [(host, round(s, 2)) for host, _, s in slowest(results, 5)] == [("a", 1.5), ("b", 0.02)]
 
 
-def test_orchestration_steps_skip_what_is_printed_before_the_json():
-    output = "[WARNING ] x\n" + json.dumps(
-        {"data": {"voip_master": {"salt_|-a_|-a_|-state": FAILED}}, "retcode": 1}
-    )
+def test_orchestration_steps_skip_what_is_printed_around_the_json():
+    document = {"data": {"voip_master": {"salt_|-a_|-a_|-state": FAILED}}, "retcode": 1}
+    output = f"[WARNING ] x\n{json.dumps(document)}\nunclosed Runner <x>"
     assert list(orchestration_steps(output)) == ["Start it"]
 
 

@@ -133,7 +133,8 @@ def orchestration_steps(output: str) -> dict[str, dict[str, Any]]:
     """State ID -> state of an orchestration's JSON; {} when it is none."""
     start = output.find("{")
     try:
-        document = json.loads(output[start:]) if start >= 0 else {}
+        # Salt's exit handlers print after the document.
+        document = json.JSONDecoder().raw_decode(output[start:])[0] if start >= 0 else {}
     except ValueError:
         return {}
     data = document.get("data", document)
