@@ -29,11 +29,11 @@ def pillar():
 def facts(pillar):
     """Everything that a good call from 1001 to 1002 leaves behind."""
     proxy, pbx = "192.168.64.10", "192.168.64.30"
-    state = StreamState("PCMA", "PCMA", 200, 200, True, "198.18.64.20:30000")
+    state_a, state_b = (StreamState("PCMA", "PCMA", 200, 200, True, n) for n in (20000, 20200))
     return {
         "plan": make_plan(pillar, "1001", "1002"),
-        "caller": Party("1001", "198.18.64.100:41000", SUITE, state, 0.4),
-        "callee": Party("1002", "198.18.64.100:42000", SUITE, state, None),
+        "caller": Party("1001", "198.18.64.100:41000", SUITE, state_a, 0.4),
+        "callee": Party("1002", "198.18.64.100:42000", SUITE, state_b, None),
         "connections": [
             Connection("198.18.64.10:5071", "198.18.64.100:41000", "TLSv1.3", CIPHER),
             Connection("198.18.64.10:5071", "198.18.64.100:42000", "TLSv1.3", CIPHER),
@@ -80,6 +80,14 @@ def test_loss_is_placed_on_its_hop_and_way(facts):
     assert [(leg.forward.lost, leg.backward.lost) for leg in legs] == [
         (0, 0), (3, 0), (0, 0), (0, 0),
     ]  # fmt: skip
+
+
+def test_branches_that_rang_in_vain_are_left_out(facts):
+    facts["streams_b"] += [
+        MediaStream("None:None", "external", None, 0),
+        MediaStream("198.18.64.77:9999", "external", SUITE, 0),
+    ]
+    assert len(build_legs(**facts)) == 4
 
 
 def _without_connection(remote):
@@ -130,10 +138,10 @@ BROKEN = {
     "more arrived than was sent": (_stream("streams_b", "internal", packets=201), "but only 200"),
     "no codec": (_replace("channel_a", codec=""), "told no codec"),
     "one side of the media is missing": (
-        lambda facts: facts.update(streams_a=facts["streams_a"][:1]), "one outer and one inner",
+        lambda facts: facts.update(streams_a=facts["streams_a"][:1]), "1001: a media stream with",
     ),
     "no counters": (
-        _replace("caller", state=StreamState("PCMA", "PCMA", None, 200, True, None)),
+        _replace("caller", state=StreamState("PCMA", "PCMA", None, 200, True, 20000)),
         "told no packet counters",
     ),
 }  # fmt: skip

@@ -45,7 +45,7 @@ CASES = {
     "the listener's own tone": (tone(B, 4), "its own tone"),
     "its own tone beneath": (mix(tone(A, 4), tone(B, 4, 1600)), "its own tone"),
     "half of the time": (tone(A, 2) + silence(2), "2.00 s of 4.00 s"),
-    "a gap of 140 ms": (tone(A, 2) + silence(0.14) + tone(A, 1.86), "gap of 140 ms"),
+    "a gap of 220 ms": (tone(A, 2) + silence(0.22) + tone(A, 1.78), "gap of 220 ms"),
     "too quiet": (tone(A, 4, 500), "dBFS"),
     "too loud": (tone(A, 4, 32000), "dBFS"),
     "drowned in noise": (mix(tone(A, 4, 3000), noise(4, 6000)), "no tone of 600 Hz"),

@@ -47,7 +47,7 @@ def settings(**changes):
 
 def test_audio_debug():
     state = useragent.parse_audio_debug(AUDIO_DEBUG)
-    assert state == useragent.StreamState("PCMA", "PCMA", 203, 201, True, "198.18.64.20:30240")
+    assert state == useragent.StreamState("PCMA", "PCMA", 203, 201, True, 20048)
 
 
 def test_audio_debug_of_a_call_that_is_not_there():

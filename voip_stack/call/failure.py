@@ -22,6 +22,10 @@ class CallError(Exception):
         super().__init__(f"{step}: {reason}")
 
 
+class UnsettledError(CallError):
+    """Counters that cannot both be right: a packet moved between two readings."""
+
+
 def sip_code(text: str) -> int | None:
     """The SIP status in what baresip says about a failure ("404 Not Found"), None without one."""
     found = SIP_ANSWER.search(text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from voip_stack.call.evidence import Channel, Connection, MediaStream
-from voip_stack.call.failure import CallError
+from voip_stack.call.failure import CallError, UnsettledError
 from voip_stack.call.plan import Plan
 from voip_stack.call.useragent import StreamState
 
@@ -95,7 +95,7 @@ def build_legs(
     channel_b: Channel | None,
 ) -> list[Leg]:
     """The hops in the order of the call: two for a call that the PBX answers, else four."""
-    outer_a, inner_a = _sides(streams_a, "the caller's call")
+    outer_a, inner_a = _sides(streams_a, plan, caller)
     a_sent, a_received = _counters(caller)
     legs = [
         _leg(
@@ -121,7 +121,7 @@ def build_legs(
     ]
     if callee is None or streams_b is None or channel_b is None:
         return legs
-    outer_b, inner_b = _sides(streams_b, "the callee's call")
+    outer_b, inner_b = _sides(streams_b, plan, callee)
     b_sent, b_received = _counters(callee)
     return [
         *legs,
@@ -168,7 +168,7 @@ def _leg(
 ) -> Leg:
     for flow in (forward, backward):
         if flow.lost < 0:
-            raise CallError(
+            raise UnsettledError(
                 "", f"{name}: {flow.received} packets arrived, but only {flow.sent} were sent"
             )
     if not connection.tls.startswith("TLSv1.") or not connection.cipher:
@@ -186,13 +186,26 @@ def _leg(
     )
 
 
-def _sides(streams: Sequence[MediaStream], whose: str) -> tuple[MediaStream, MediaStream]:
-    """RTPEngine's outer and inner side of one call."""
-    outer = [item for item in streams if item.interface == "external"]
-    inner = [item for item in streams if item.interface == "internal"]
+def _sides(
+    streams: Sequence[MediaStream], plan: Plan, party: Party
+) -> tuple[MediaStream, MediaStream]:
+    """RTPEngine's outer and inner side of one call: with the user agent, and with the PBX.
+
+    A subscriber may be registered elsewhere too: the branches that rang in vain are left out.
+    """
+    own = f"{plan.outside_address}:{party.state.port}"
+    outer = [item for item in streams if item.interface == "external" and item.remote == own]
+    inner = [
+        item
+        for item in streams
+        if item.interface == "internal" and item.remote.startswith(f"{plan.pbx.internal}:")
+    ]
     if len(outer) != 1 or len(inner) != 1:
         found = ", ".join(f"{item.interface} {item.remote}" for item in streams) or "none"
-        raise CallError("", f"{whose}: one outer and one inner media stream expected: {found}")
+        raise CallError(
+            "",
+            f"{party.number}: one media stream with {own} and one with the PBX expected: {found}",
+        )
     return outer[0], inner[0]
 
 

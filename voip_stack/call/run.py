@@ -12,8 +12,8 @@ from pathlib import Path
 from voip_stack.call import evidence, tones
 from voip_stack.call import plan as plans
 from voip_stack.call.dialogue import CALLEE, CALLER, Dialogue
-from voip_stack.call.failure import CallError
-from voip_stack.call.legs import Party, build_legs, channel_of
+from voip_stack.call.failure import CallError, UnsettledError
+from voip_stack.call.legs import Leg, Party, build_legs, channel_of
 from voip_stack.call.plan import Plan
 from voip_stack.call.remote import Remote, remote_argv
 from voip_stack.call.report import CallReport
@@ -23,6 +23,7 @@ from voip_stack.problem import Problem
 Progress = Callable[[str], None]
 # A machine that is too busy to play the tone makes no measurement.
 MIN_SENT = 0.9
+SETTLE_DEADLINE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,31 @@ def _collect(
     tls: Sequence[evidence.Connection],
     report: CallReport,
 ) -> None:
-    """Ask every hop while the call is up and quiet: all counters stand still and compare."""
+    """Ask every hop while the call is up and quiet: all counters stand still and compare.
+
+    A packet that a busy machine still held when one hop was asked has come when the next was: asked
+    again, it is no loss. What is missing at the deadline is.
+    """
+    deadline = time.monotonic() + SETTLE_DEADLINE_S
+    while True:
+        try:
+            report.legs = _read_legs(plan, platform, dialogue, tls, report)
+            if not any(leg.forward.lost or leg.backward.lost for leg in report.legs):
+                return
+        except UnsettledError:
+            if time.monotonic() > deadline:
+                raise
+        if time.monotonic() > deadline:
+            return
+
+
+def _read_legs(
+    plan: Plan,
+    platform: Platform,
+    dialogue: Dialogue,
+    tls: Sequence[evidence.Connection],
+    report: CallReport,
+) -> list[Leg]:
     states = dialogue.streams()
     report.duration_s = round(min(dialogue.tone_s(ua) for ua in dialogue.parties), 3)
     parties = {ua: _party(plan, dialogue, ua, states[ua]) for ua in dialogue.parties}
@@ -178,7 +203,7 @@ def _collect(
         if channel_a.application.lower() != "echo":
             raise CallError("", f"{plan.pbx.name} runs {channel_a.application}, not Echo")
         report.answered_by = f"{plan.callee} ({channel_a.application} on {plan.pbx.name})"
-    report.legs = build_legs(
+    return build_legs(
         plan,
         parties[CALLER],
         parties.get(CALLEE),

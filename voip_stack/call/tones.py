@@ -23,10 +23,11 @@ FRAME_SHARE = 0.70
 FRAME_LEVEL_DBFS = -45.0
 MIN_SHARE = 0.90
 MIN_PRESENT = 0.95
-MAX_GAP_S = 0.100
-# What no listener can hear of a tone that stops: the jitter buffer keeps its last two packets when
+# A syllable. A busy machine that runs every guest may hold one up for a tenth of a second.
+MAX_GAP_S = 0.200
+# What no listener can hear of a tone that stops: the jitter buffer keeps its last five packets when
 # none follows, and a frame at either end holds the tone in part.
-EDGE_S = 0.100
+EDGE_S = 0.140
 MAX_ECHO_SHARE = 0.02
 LEVEL_RANGE_DBFS = (-30.0, -4.0)
 

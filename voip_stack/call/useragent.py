@@ -34,11 +34,11 @@ audio_alert             aufile,/dev/null
 ausrc_srate             48000
 ausrc_channels          1
 audio_txmode            poll
-audio_buffer            20-160
+audio_buffer            100-500
 rtp_ports               {rtp_ports}
 rtcp_mux                no
 jitter_buffer_type      fixed
-jitter_buffer_delay     2-20
+jitter_buffer_delay     5-50
 rtp_stats               yes
 module_path             {module_path}
 module                  g711.so
@@ -117,14 +117,14 @@ def parse_secure_event(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class StreamState:
-    """What `audio_debug` tells: codecs, packets sent and received, whether SRTP is on."""
+    """What `audio_debug` tells: codecs, packets sent and received, whether SRTP is on, own port."""
 
     codec_sent: str | None
     codec_received: str | None
     sent: int | None
     received: int | None
     is_secure: bool
-    remote: str | None
+    port: int | None
 
 
 CODEC_LINE = re.compile(r"(tx|rx):\s+(?:.*?)\b(PCMA|PCMU|G722|opus)\b", re.IGNORECASE)
@@ -136,12 +136,12 @@ def parse_audio_debug(text: str) -> StreamState:
         codecs.setdefault(direction.lower(), codec)
     sent = re.search(r"TX: packets=(\d+)", text)
     received = [int(count) for count in re.findall(r"\brcvd=(\d+)", text)]
-    remote = re.search(r"remote: ([0-9.]+:\d+)/", text)
+    local = re.search(r"local: [0-9.]+:(\d+), remote:", text)
     return StreamState(
         codec_sent=codecs.get("tx"),
         codec_received=codecs.get("rx"),
         sent=int(sent.group(1)) if sent else None,
         received=sum(received) if received else None,
         is_secure="(secure=yes)" in text,
-        remote=remote.group(1) if remote else None,
+        port=int(local.group(1)) if local else None,
     )
