@@ -48,7 +48,9 @@ def build(component: str, recipe: Recipe, target: Target, output: Path) -> None:
 def fetch(recipe: Recipe, mirror: Mirror, directory: Path, log: Path) -> list[Path]:
     """Download a source package, from the first of the recipe's suites that has all of it."""
     apt = _apt(directory.parent / "apt", recipe, mirror)
-    run_logged([*apt, "update", "-q"], log, "Reading the index of Debian sources")
+    # Without Error-Mode a mirror that does not answer is a warning, and the package "not found".
+    update = [*apt, "update", "-q", "-o", "APT::Update::Error-Mode=any"]
+    run_logged(update, log, "Reading the index of Debian sources")
     problem: Problem | None = None
     for suite in recipe.suites:
         listing = subprocess.run(
