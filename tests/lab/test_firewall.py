@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import port_watch
+from voip_stack.problem import Problem
 
 SENDER = (Path(__file__).parent / "port_sender.py").read_text()
 FRAMES = 2 * 65535
@@ -285,3 +286,25 @@ def test_a_rule_added_by_hand_is_taken_out(on, salt):
     assert done["changes"] == predicted["changes"]
     assert "tcp dport 23 accept" in done["changes"]["live"]["removed"]
     assert "tcp dport 23" not in on("media-1", "nft", "list", "table", "inet", "voip")
+
+
+def test_rules_that_cut_the_master_are_taken_back(pillar, compiled, salt, on):
+    """For real: an outgoing policy that forgets the master. The host stays reachable."""
+    host = compiled("pbx-1")
+    internal = host["self"]["networks"]["internal"]
+    arguments = {
+        "rules": host["firewall"],
+        "addresses": {internal["interface"]: [host["self"]["addresses"]["internal"]]},
+        "networks": {internal["interface"]: internal["cidr"]},
+        "masters": [host["master"]["address"]],
+        "master_ports": [host["master"]["publish"], host["master"]["request"]],
+        "egress": [],
+    }
+    words = [f"{name}={json.dumps(value)}" for name, value in arguments.items()]
+    before = salt("pbx-1", "voip_firewall.live", timeout_s=30)
+    with pytest.raises(Problem, match="the former ones are back"):
+        salt(
+            "pbx-1", "state.single", "voip_firewall.managed", "/etc/nftables.d/voip.nft", *words,
+            timeout_s=60,
+        )  # fmt: skip
+    assert salt("pbx-1", "voip_firewall.live", timeout_s=30) == before
