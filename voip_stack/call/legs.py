@@ -204,7 +204,7 @@ def _sides(
         found = ", ".join(f"{item.interface} {item.remote}" for item in streams) or "none"
         raise CallError(
             "",
-            f"{party.number}: one media stream with {own} and one with the PBX expected: {found}",
+            f"{party.number}: a media stream with {own} and one with the PBX expected: {found}",
         )
     return outer[0], inner[0]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +12,11 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
     from voip_stack.call.plan import Plan
     from voip_stack.call.report import CallReport
-    from voip_stack.call.run import Platform
+    from voip_stack.call.run import Options, Platform
 
 
 def call(
@@ -58,8 +60,7 @@ def call(
 
     from voip_stack.call.plan import make_plan
     from voip_stack.call.report import as_json as as_object
-    from voip_stack.call.report import print_report
-    from voip_stack.call.run import Options, run_call
+    from voip_stack.call.run import Options
     from voip_stack.cli.hosts import pillar
 
     platform, plan = _platform(make_plan(pillar(), caller, callee, codec))
@@ -73,21 +74,8 @@ def call(
     progress = Console(stderr=True, highlight=False)
     out = Console(highlight=False)
     reports: list[CallReport] = []
-    for number in range(1, count + 1):
-        prefix = f"call {number} of {count}: " if count > 1 else ""
-        with progress.status(f"{prefix}{caller} → {callee}") as live:
-            report = run_call(
-                plan,
-                platform,
-                options,
-                lambda step, live=live, prefix=prefix: live.update(  # type: ignore[misc]
-                    f"{prefix}{caller} → {callee}: {step}"
-                ),
-            )
-        reports.append(report)
-        _print_steps(progress, report, prefix)
-        if not as_json:
-            print_report(report, out)
+    with _one_at_a_time(progress):
+        _make_calls(plan, platform, options, count, reports, progress, None if as_json else out)
     if as_json:
         typer.echo(json.dumps(as_object(reports), indent=2))
     elif count > 1:
@@ -95,6 +83,56 @@ def call(
         out.print(f"{verified} of {count} calls verified")
     if not all(report.ok for report in reports):
         raise typer.Exit(1)
+
+
+def _make_calls(
+    plan: Plan,
+    platform: Platform,
+    options: Options,
+    count: int,
+    reports: list[CallReport],
+    progress: Console,
+    out: Console | None,
+) -> None:
+    """Make `count` calls, each reported as it ends; out is None when nobody reads words."""
+    from voip_stack.call.report import print_report
+    from voip_stack.call.run import run_call
+
+    title = f"{plan.caller} → {plan.callee}"
+    for number in range(1, count + 1):
+        prefix = f"call {number} of {count}: " if count > 1 else ""
+        with progress.status(f"{prefix}{title}") as live:
+
+            def show(step: str, live: Status = live, prefix: str = prefix) -> None:
+                live.update(f"{prefix}{title}: {step}")
+
+            report = run_call(plan, platform, options, show)
+        reports.append(report)
+        _print_steps(progress, report, prefix)
+        if out is not None:
+            print_report(report, out)
+
+
+@contextmanager
+def _one_at_a_time(progress: Console) -> Iterator[None]:
+    """Two runs at once would answer each other's calls: the second waits for the first."""
+    import fcntl
+
+    from voip_stack import paths
+    from voip_stack.problem import Problem
+
+    path = paths.state_dir() / "call.lock"
+    try:
+        lock = open(path, "w")  # noqa: SIM115 - closed below, with the lock
+    except OSError as err:
+        raise Problem("There is no platform to call through", str(path), "./voip up") from err
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.print("another `voip call` runs in this checkout: waiting for its end")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _print_steps(progress: Console, report: CallReport, prefix: str) -> None:
