@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,14 +78,23 @@ def remove(directory: Path) -> None:
     if not directory.exists():
         return
     prefix = f"{directory.resolve()}{os.sep}"
-    with open("/proc/self/mounts") if os.path.exists("/proc/self/mounts") else _empty() as mounts:
-        for line in mounts:
-            target = line.split()[1].encode().decode("unicode_escape")
-            if target.startswith(prefix):
-                raise OSError(f"{target} is mounted inside {directory}")
-    shutil.rmtree(directory)
+    for target in _mounts():
+        if target.startswith(prefix):
+            raise OSError(f"{target} is mounted inside {directory}")
+    # Several times as quick as shutil.rmtree for a guest's twenty thousand files.
+    done = subprocess.run(
+        ["rm", "-rf", "--one-file-system", "--", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise OSError(done.stderr.strip()[-300:])
 
 
-@contextmanager
-def _empty() -> Iterator[list[str]]:
-    yield []
+def _mounts() -> list[str]:
+    try:
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+    except FileNotFoundError:  # no Linux
+        return []
+    return [line.split()[1].encode().decode("unicode_escape") for line in lines]

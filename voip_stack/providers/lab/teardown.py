@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -40,6 +41,9 @@ def destroy(record: Record, progress: Progress, *, with_master: bool = False) ->
 
 def _remove_files(directory: Path) -> None:
     try:
+        if directory.is_dir():
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(cache.remove, directory.iterdir()))
         cache.remove(directory)
     except OSError as error:
         raise Problem(
