@@ -59,6 +59,8 @@ def reply(data, cookie):
 def legs(answer, interfaces=None):
     """Return one entry for each RTP stream of a `query` reply, in the order of its tags.
 
+    A branch that was offered and never answered has no remote end, and no entry.
+
     interfaces: {address: name} of RTPEngine's own addresses.
     Each entry: tag, media ("audio"), protocol, interface, local and remote ("address:port"), srtp
     (the SDES suite that the peer uses, None for clear RTP), packets, bytes, errors (received from
@@ -68,7 +70,7 @@ def legs(answer, interfaces=None):
     for tag, party in answer.get("tags", {}).items():
         for media in party.get("medias", []):
             for stream in media.get("streams", []):
-                if "RTP" in stream.get("flags", []):
+                if "RTP" in stream.get("flags", []) and stream.get("endpoint"):
                     found.append(_leg(tag, media, stream, interfaces or {}))
     return found
 

@@ -106,6 +106,13 @@ def test_leg_in_the_clear_has_no_suite():
     assert voip_ng.legs(query)[0]["srtp"] is None
 
 
+def test_a_branch_that_nobody_answered_is_no_leg():
+    query = json.loads(json.dumps(QUERY))
+    query["tags"]["<untagged 1>"] = json.loads(json.dumps(QUERY["tags"]["t1"]))
+    query["tags"]["<untagged 1>"]["medias"][0]["streams"][0]["endpoint"] = {}
+    assert [leg["tag"] for leg in voip_ng.legs(query)] == ["f1", "t1"]
+
+
 def test_refused_suites_leave_the_allowed_one():
     flags = voip_ng.refused_suites(["AES_CM_128_HMAC_SHA1_80"])
     assert len(flags) == len(voip_ng.SUITES) - 1
