@@ -13,7 +13,7 @@ def checkout() -> Path:
 
 
 def pillar_dir() -> Path:
-    return Path(os.environ.get("VOIP_PILLAR_DIR") or CHECKOUT / "pillar")
+    return CHECKOUT / "pillar"
 
 
 def state_dir() -> Path:
