@@ -1,10 +1,17 @@
 include:
   - kamailio.configured
 
+# What is read at the start only; the tables are read again by the state that writes them.
 Run Kamailio:
-  service.running:
-    - name: kamailio
-    - enable: True
+  voip_service.running:
+    - name: kamailio.service
+    - paths:
+      - /usr/sbin/kamailio
+      - /etc/systemd/system/kamailio.service.d
+      - /etc/kamailio/voip/kamailio.cfg
+      - /etc/kamailio/voip/defines.cfg
+      - /etc/kamailio/voip/modules.cfg
+      - /etc/kamailio/voip/routes
     - watch:
       - voip_package: Install Kamailio
       - kamailio: Configure Kamailio's routing
@@ -16,4 +23,4 @@ Kamailio answers its control socket:
   voip_health.answers:
     - name: kamailio.ping
     - require:
-      - service: Run Kamailio
+      - voip_service: Run Kamailio
