@@ -121,3 +121,12 @@ def test_record_of_another_process_is_not_ours(state_dir):
 def test_start_without_configuration_says_up():
     with pytest.raises(Problem, match="not set up"):
         daemon.start()
+
+
+def test_changed_code_makes_a_master_outdated(state_dir, monkeypatch):
+    assert not daemon.is_outdated()
+    (state_dir / "master").mkdir(parents=True)
+    daemon.record_file().write_text(f'{{"code": "{daemon.code_digest()}"}}')
+    assert not daemon.is_outdated()
+    monkeypatch.setattr(daemon, "code_digest", lambda: "another")
+    assert daemon.is_outdated()

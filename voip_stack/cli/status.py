@@ -38,11 +38,12 @@ def status(
 
 
 def _show(health: Health) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from voip_stack.cli.console import wide_console
+
+    console = wide_console()
     master = f"running (process {health.master['pid']})" if health.master["running"] else "stopped"
     when = health.converged or "not converged"
     console.print(f"provider {health.provider}; Salt master {master}; converged: {when}")
@@ -81,10 +82,10 @@ def _word(word: str, good: str) -> str:
 
 
 def _labs(as_json: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from voip_stack import providers
+    from voip_stack.cli.console import wide_console
 
     labs = providers.labs_of_the_machine()
     if as_json:
@@ -99,4 +100,4 @@ def _labs(as_json: bool) -> None:
         grid.add_column(heading.replace("_", " "))
     for lab in labs:
         grid.add_row(*(str(value) for value in lab.as_dict().values()))
-    Console(highlight=False).print(grid)
+    wide_console().print(grid)

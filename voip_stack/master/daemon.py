@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -21,6 +22,8 @@ from voip_stack.problem import Problem
 
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 15
+# Imported by the master's own processes. Runners start afresh for each job.
+CODE = ("_pillar", "_utils", "voip_stack/pillar")
 
 
 def record_file() -> Path:
@@ -45,6 +48,24 @@ def process() -> psutil.Process | None:
 
 def is_running() -> bool:
     return process() is not None
+
+
+def code_digest() -> str:
+    """What the master has imported of this checkout: changed, the master must restart."""
+    total = hashlib.sha256()
+    checkout = paths.checkout()
+    for folder in CODE:
+        for file in sorted((checkout / folder).rglob("*.py")):
+            total.update(str(file.relative_to(checkout)).encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def is_outdated() -> bool:
+    """Whether the running master works with code that is no longer the checkout's."""
+    try:
+        return json.loads(record_file().read_text()).get("code") != code_digest()
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def options() -> dict:
@@ -74,7 +95,8 @@ def start() -> bool:
             # Its own session: Ctrl-C in `./voip up` must not reach it.
             start_new_session=True,
         )
-    record = {"pid": child.pid, "started": psutil.Process(child.pid).create_time()}
+    started = psutil.Process(child.pid).create_time()
+    record = {"pid": child.pid, "started": started, "code": code_digest()}
     write_atomic(record_file(), json.dumps(record), 0o600)
     try:
         _wait(child, wanted)

@@ -112,10 +112,10 @@ def _packages(step: Step, pillar: Pillar, summary: Summary) -> None:
 
 
 def start_master(pillar: Pillar, provider: Provider) -> str:
-    """Write the configuration, start the master, restart it when the configuration changed."""
+    """Write the configuration, start the master; restart it when configuration or code changed."""
     ports = (pillar.master.publish, pillar.master.request)
     changed = config.write(provider.master_address, ports, packages_dir())
-    if changed and daemon.is_running():
+    if daemon.is_running() and (changed or daemon.is_outdated()):
         daemon.stop()
     return "started" if daemon.start() else "running"
 
