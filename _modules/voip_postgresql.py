@@ -1,7 +1,8 @@
 """PostgreSQL on its own machine: owners, databases, logins and schemas, in a few statements.
 
 Root reaches the server as `postgres` by the unix socket and a peer map (pg_ident.conf): no password
-exists for that. Passwords of logins come from the Vault and leave this process as SCRAM verifiers.
+exists for that. An existing server (pillar: external) is reached over verified TLS instead.
+Passwords of logins come from the Vault and leave this process as SCRAM verifiers.
 """
 
 import hashlib
@@ -219,19 +220,40 @@ def _applied(database):
 
 
 def _connect(database="postgres"):
-    settings = __opts__.get("voip_postgresql", {})
     try:
         return psycopg.connect(
-            host=settings.get("socket", "/var/run/postgresql"),
-            port=settings.get("port") or __pillar__["voip"]["ports"]["postgresql"]["sql"],
-            user="postgres",
+            **_administrator(),
             dbname=database,
             connect_timeout=10,
             application_name="salt",
             autocommit=True,
         )
     except psycopg.OperationalError as err:
-        raise Unavailable(f"PostgreSQL does not let root in: {str(err).strip()}") from err
+        raise Unavailable(f"PostgreSQL does not let us in: {str(err).strip()}") from err
+
+
+def _administrator():
+    """How the server is reached with all rights: root's socket, or what the Vault says of it."""
+    voip, local = __pillar__["voip"], __opts__.get("voip_postgresql", {})
+    port = local.get("port") or voip["ports"]["postgresql"]["sql"]
+    if not voip["postgresql"]["external"]:
+        return {
+            "host": local.get("socket", "/var/run/postgresql"), "port": port, "user": "postgres",
+        }  # fmt: skip
+    known = __salt__["voip_vault_admin.read"]("services/postgresql")
+    if not known:
+        raise Unavailable(
+            "the existing PostgreSQL's administrator is not in the Vault: write username and "
+            "password to services/postgresql of the KV mount"
+        )
+    return {
+        "host": voip["endpoints"]["postgresql"],
+        "port": port,
+        "user": known["username"],
+        "password": known["password"],
+        "sslmode": "verify-full",
+        "sslrootcert": f"{__salt__['voip_pki.directory']()}/ca.crt",
+    }
 
 
 def _version(name):

@@ -1,7 +1,8 @@
 """Redis on its own machine: its ACL file, made from the Vault's passwords, and its health.
 
 The file holds SHA-256 digests only. The passwords are random (192 bits), so a digest gives nothing
-away; Redis itself stores no stronger form.
+away; Redis itself stores no stronger form. On an existing server (pillar: external) the same users
+are set by ACL SETUSER.
 """
 
 import grp
@@ -64,6 +65,45 @@ def write(users, path=ACL_FILE, group="redis"):
     return True
 
 
+def remote_difference(users):
+    """Return {user: {"old", "new"}} of the users that an existing server has otherwise.
+
+    Policy: `provision`, to read each user's hosts/<user>/redis and services/redis.
+    """
+    client = _administrator()
+    found = {}
+    for name, rules in _rules(users).items():
+        before = client.acl_getuser(name)
+        if before is None or _held(before) != set(rules) - {"resetchannels"}:
+            old = "other rights or password" if before else None
+            found[name] = {"old": old, "new": "set"}
+    return found
+
+
+def _held(user):
+    """An ACL GETUSER answer as the set of rules that makes it."""
+    return {
+        *("on" if "on" in user["flags"] else "off",),
+        *(f"#{digest}" for digest in user["passwords"]),
+        *user["keys"],
+        *user["channels"],
+        *user["categories"],
+        *user["commands"],
+    }
+
+
+def set_remote(users):
+    """Give an existing server these users, others are left alone; and have it keep them. True."""
+    client = _administrator()
+    for name, rules in _rules(users).items():
+        _run(client, "ACL", "SETUSER", name, "reset", *rules)
+    if client.config_get("aclfile").get("aclfile"):
+        _run(client, "ACL", "SAVE")
+    else:
+        _run(client, "CONFIG", "REWRITE")
+    return True
+
+
 def load_certificate():
     """Have Redis read its certificate and key again; connections stay."""
     client = _administrator()
@@ -84,12 +124,21 @@ def ping():
 def _administrator():
     """A verified session as this host, whose role may load the ACL file and the certificate."""
     voip = __pillar__["voip"]
+    if voip["redis"]["external"]:
+        known = __salt__["voip_vault_admin.read"]("services/redis")
+    else:
+        known = __salt__["voip_vault.read"](f"hosts/{__opts__['id']}/redis")
+    if not known:
+        raise Unavailable(
+            "the existing Redis' administrator is not in the Vault: write username and password "
+            "to services/redis of the KV mount"
+        )
     try:
         client = redis.Redis(
-            host=voip["self"]["addresses"]["internal"],
+            host=voip["endpoints"]["redis"],
             port=voip["ports"]["redis"]["redis"],
-            username=__opts__["id"],
-            password=__salt__["voip_vault.secret"]("redis"),
+            username=known["username"],
+            password=known["password"],
             ssl=True,
             ssl_ca_certs=f"{__salt__['voip_pki.directory']()}/ca.crt",
             socket_timeout=5,
@@ -110,22 +159,25 @@ def _run(client, *command):
 
 def _render(users):
     lines = ["user default off resetkeys resetchannels -@all"]
+    lines += [f"user {name} {' '.join(rules)}" for name, rules in _rules(users).items()]
+    return "\n".join(lines) + "\n"
+
+
+def _rules(users):
+    """{user: [ACL rule, ...]}, the password as its digest."""
+    found = {}
     for name, rights in sorted(users.items()):
         password = __salt__["voip_vault_admin.read"](f"hosts/{name}/redis").get("password", "")
-        lines.append(
-            " ".join(
-                [
-                    f"user {name} on",
-                    f"#{hashlib.sha256(password.encode()).hexdigest()}",
-                    *(f"~{pattern}" for pattern in rights["keys"]),
-                    "resetchannels",
-                    *(f"&{pattern}" for pattern in rights["channels"]),
-                    "-@all",
-                    *rights["commands"],
-                ]
-            )
-        )
-    return "\n".join(lines) + "\n"
+        found[name] = [
+            "on",
+            f"#{hashlib.sha256(password.encode()).hexdigest()}",
+            *(f"~{pattern}" for pattern in rights["keys"]),
+            "resetchannels",
+            *(f"&{pattern}" for pattern in rights["channels"]),
+            "-@all",
+            *rights["commands"],
+        ]
+    return found
 
 
 def _parse(text):

@@ -9,6 +9,7 @@ import time
 
 import voip_vault_plan
 import voip_x509
+from salt.exceptions import CommandExecutionError
 from voip_errors import Denied, NotFound, Refused
 
 __virtualname__ = "voip_vault_admin"
@@ -32,6 +33,8 @@ def engine_difference():
     found = {}
     for mount, wanted in voip_vault_plan.mounts(settings, pki).items():
         had = _engine(current.get(f"{mount}/"), wanted)
+        if had and settings["external"] and had["type"] == wanted["type"]:
+            continue  # how an existing engine is tuned is its owner's business
         if had != wanted:
             found[mount] = {"old": had, "new": wanted}
     return found
@@ -132,6 +135,17 @@ def make_intermediate(common_name):
     return signed
 
 
+def request():
+    """Return what an existing Vault's administrator writes for us to provision it: {path: values}.
+
+    Then he issues a secret_id of the AppRole and puts role_id and secret_id into
+    /etc/voip-stack/vault/provision.json of this machine (docs/installation.md).
+    """
+    settings, _ = _settings()
+    address = __pillar__["voip"]["self"]["addresses"]["internal"]
+    return voip_vault_plan.provisioner(settings, address)
+
+
 def publish_root():
     """Make the Vault's root CA the one that this machine trusts. Returns False when it is."""
     settings, _ = _settings()
@@ -145,6 +159,11 @@ def is_root_published():
     """Tell whether this machine trusts the Vault's root CA."""
     settings, _ = _settings()
     pem = authority(settings["pki_root_mount"]) or ""
+    if settings["external"] and pem.strip() != (__salt__["voip_pki.trusted"]() or "").strip():
+        raise CommandExecutionError(
+            f"the root CA of the existing Vault ({settings['pki_root_mount']}/cert/ca) is not the "
+            "one that pillar gives: put it into .voip/ca.crt on the control host"
+        )
     return bool(pem) and (__salt__["voip_pki.trusted"]() or "").strip() == pem.strip()
 
 

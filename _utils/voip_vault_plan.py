@@ -63,7 +63,8 @@ def objects(settings, pki, hosts, control):
             found |= _pki_role(settings, pki, name, host)
     found |= _policy("operator", _operator_rules(settings, hosts))
     found |= _approle(settings, "operator", control)
-    found |= _urls(settings)
+    if not settings["external"]:  # of an existing PKI they are its owner's
+        found |= _urls(settings)
     return found
 
 

@@ -57,7 +57,7 @@ def test_test_mode_without_a_server_predicts_all(provisioned):
 def test_unreachable_is_said(provisioned):
     ret = provisioned.states.voip_database.present("postgresql", databases=DATABASES)
     assert ret.result is False
-    assert "PostgreSQL does not let root in" in str(ret.comment)
+    assert "PostgreSQL does not let us in" in str(ret.comment)
 
 
 def test_made_as_predicted_and_once(provisioned, postgresql, password):

@@ -238,6 +238,9 @@ def _endpoints(pillar: Pillar) -> dict[str, str]:
             if host.internal is not None:
                 found.setdefault(component, str(host.internal))
     found["openbao"] = str(pillar.vault.address)
+    for name, service in (("postgresql", pillar.postgresql), ("redis", pillar.redis)):
+        if service.external and service.address is not None:
+            found[name] = str(service.address)
     return found
 
 

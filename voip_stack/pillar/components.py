@@ -4,6 +4,7 @@ Everything has a default, so that a component's file may be empty. Ports and add
 here: they live in services.yaml and topology.yaml.
 """
 
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -80,6 +81,10 @@ class Database(Component):
 
 
 class Postgresql(Component):
+    """external: an existing server; nothing is installed, its administrator is in the Vault."""
+
+    external: bool = False
+    address: IPv4Address | None = None  # of an existing server
     version: Annotated[int, Field(ge=15, le=30)] = 17
     timescaledb: bool = True
     max_connections: Annotated[int, Field(ge=20, le=10_000)] = 200
@@ -99,6 +104,10 @@ class RedisUser(Component):
 
 
 class Redis(Component):
+    """external: as for PostgreSQL."""
+
+    external: bool = False
+    address: IPv4Address | None = None
     maxmemory_mib: Annotated[int, Field(ge=16, le=1_048_576)] = 256
     users: dict[str, RedisUser] = {}
 
