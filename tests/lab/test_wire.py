@@ -17,6 +17,7 @@ from voip_stack.wire.pcap import read_pcap
 
 TONES = (CALLER_TONE_HZ, CALLEE_TONE_HZ)
 BRIDGES = {"internal": "br-int", "external": "br-ext"}
+OUTBOUND = {("tcp", 80), ("tcp", 443), ("udp", 53), ("tcp", 53)}
 PACKETS = 100_000
 STARTED_S = 10
 # A second of G.711 with a 1000 Hz tone as 50 plain RTP packets, and one INVITE with a body: what
@@ -77,7 +78,9 @@ class Capture:
         self._process.stderr.close()
 
     def judge(self):
-        return analyse(read_pcap(self.data), declared_ports(pillar()), TONES)
+        plan = pillar()
+        networks = [definition.cidr for definition in plan.networks.values()]
+        return analyse(read_pcap(self.data), declared_ports(plan), TONES, networks)
 
 
 @contextlib.contextmanager
@@ -122,6 +125,8 @@ def test_no_tone_can_be_heard(call_on_the_wire, network):
 @pytest.mark.parametrize("network", ["internal", "external"])
 def test_every_port_is_a_declared_one(call_on_the_wire, network):
     assert call_on_the_wire[network].undeclared == []
+    # Package downloads and names: what the lab lets out of itself.
+    assert call_on_the_wire[network].outbound <= OUTBOUND
 
 
 def test_what_must_not_be_there_would_be_found():

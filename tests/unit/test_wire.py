@@ -4,6 +4,7 @@ import math
 import os
 import random
 import struct
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from voip_stack.wire.pcap import read_pcap
 from voip_stack.wire.speech import A_LAW, MU_LAW
 
 TONES = (600, 1000)
+NETWORKS = [IPv4Network("192.168.64.0/24"), IPv4Network("198.18.64.0/24")]
 UA, PROXY, MEDIA, PBX = "198.18.64.100", "198.18.64.10", "198.18.64.20", "192.168.64.30"
 INVITE = (
     b"INVITE sip:1002@voip.test SIP/2.0\r\nVia: SIP/2.0/TLS x\r\n"
@@ -90,7 +92,7 @@ def media(payloads, source=UA, source_port=20000, destination=MEDIA, port=30000,
 
 
 def judge(packets, ports, link=1):
-    return analyse(read_pcap(pcap(packets, link)), ports, TONES)
+    return analyse(read_pcap(pcap(packets, link)), ports, TONES, NETWORKS)
 
 
 @pytest.mark.parametrize("codec", ["PCMA", "PCMU", "G722"])
@@ -167,6 +169,19 @@ def test_tls_is_not_sip(ports):
 )
 def test_declared_ports(ports, packet, is_declared):
     assert bool(judge([packet], ports).undeclared) is not is_declared
+
+
+def test_what_leaves_the_platform_is_listed_apart(ports):
+    found = judge(
+        [
+            tcp("192.168.64.10", 4000, "10.1.2.3", 443, b"\x16\x03"),
+            tcp("10.1.2.3", 443, "192.168.64.10", 4000, b"\x16\x03"),
+            udp("192.168.64.10", 4000, "10.1.2.3", 53, b""),
+        ],
+        ports,
+    )
+    assert found.is_clean
+    assert found.outbound == {("tcp", 443), ("udp", 53)}
 
 
 def test_reassembly_across_the_sequence_wrap():

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 
 from voip_stack.call.tones import has_tone
 from voip_stack.pillar.schema import Pillar
@@ -40,11 +41,15 @@ class Port:
 
 @dataclass
 class Findings:
-    """What was found; each entry is a sentence. Counters say how much was looked at."""
+    """What was found; each entry is a sentence. Counters say how much was looked at.
+
+    outbound: (protocol, port) of what hosts asked of others outside the platform's networks.
+    """
 
     cleartext_sip: list[str] = field(default_factory=list)
     audible: list[str] = field(default_factory=list)
     undeclared: list[str] = field(default_factory=list)
+    outbound: set[tuple[str, int]] = field(default_factory=set)
     packets: int = 0
     media_streams: int = 0
     media_packets: int = 0
@@ -85,7 +90,10 @@ def analyse(packets: Iterable[Packet], ports: Sequence[Port], tones_hz: Sequence
     for flow, members in sorted(streams.items()):
         protocol, source, source_port, destination, destination_port = flow
         name = f"{protocol} {source}:{source_port} to {destination}:{destination_port}"
-        if not any(
+        is_inside = [_is_in(networks, address) for address in (source, destination)]
+        if is_inside == [True, False]:
+            findings.outbound.add((protocol, destination_port))
+        elif all(is_inside) and not any(
             port.matches(destination, protocol, destination_port)
             or port.matches(source, protocol, source_port)
             for port in ports
@@ -100,6 +108,10 @@ def analyse(packets: Iterable[Packet], ports: Sequence[Port], tones_hz: Sequence
             findings.tls_streams += data[:2] in (b"\x16\x03", b"\x17\x03")
             _look_for_sip(data, name, findings)
     return findings
+
+
+def _is_in(networks: Sequence[IPv4Network], address: str) -> bool:
+    return any(IPv4Address(address) in network for network in networks)
 
 
 def reassemble(segments: Sequence[Packet]) -> bytes:
