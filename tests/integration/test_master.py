@@ -23,7 +23,6 @@ def master(tmp_path_factory):
     """A running master on the loopback with free ports; its state directory is temporary."""
     patch = pytest.MonkeyPatch()
     patch.setenv("VOIP_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-    patch.setattr(keys, "KEY_BITS", 2048)
     ports = _free_ports()
     config.write("127.0.0.1", ports)
     keys.accept_only(["sip-1"])

@@ -17,12 +17,6 @@ def state_dir(tmp_path, monkeypatch):
     return tmp_path / "state"
 
 
-@pytest.fixture
-def quick_keys(monkeypatch):
-    """Smaller keys: making twelve of 3072 bits takes seconds."""
-    monkeypatch.setattr(keys, "KEY_BITS", 2048)
-
-
 def options():
     return config.master_options("127.0.0.1", (4505, 4506), None)
 
@@ -76,7 +70,7 @@ def test_reactors_come_from_their_map(tmp_path):
     assert config.reactors(tmp_path) == [{"voip/expiry": [str(tmp_path / "renew.sls")]}]
 
 
-def test_minion_key_is_accepted_and_private(quick_keys):
+def test_minion_key_is_accepted_and_private():
     pair = keys.ensure_minion("sip-1")
     assert keys.accepted() == ["sip-1"]
     assert stat.S_IMODE(pair.private.stat().st_mode) == 0o400
@@ -84,12 +78,12 @@ def test_minion_key_is_accepted_and_private(quick_keys):
     assert pair.master_public == keys.pki_dir() / "master.pub"
 
 
-def test_keys_are_made_once(quick_keys):
+def test_keys_are_made_once():
     first = keys.ensure_minion("sip-1").private.read_text()
     assert keys.ensure_minion("sip-1").private.read_text() == first
 
 
-def test_exactly_the_declared_minions_are_accepted(quick_keys):
+def test_exactly_the_declared_minions_are_accepted():
     keys.accept_only(["sip-1", "sip-2"])
     (keys.pki_dir() / "minions_pre").mkdir()
     assert keys.accept_only(["sip-1"]) == ["sip-2"]
@@ -97,12 +91,12 @@ def test_exactly_the_declared_minions_are_accepted(quick_keys):
     assert not (paths.master_dir() / "minions/sip-2").exists()
 
 
-def test_fingerprint_is_what_salt_prints(quick_keys):
+def test_fingerprint_is_what_salt_prints():
     public = keys.ensure_master()
     assert keys.fingerprint(public) == salt.utils.crypt.pem_finger(str(public), sum_type="sha256")
 
 
-def test_half_made_pair_is_made_again(quick_keys):
+def test_half_made_pair_is_made_again():
     keys.ensure_minion("sip-1").public.unlink()
     assert keys.ensure_minion("sip-1").public.exists()
 

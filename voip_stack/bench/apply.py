@@ -45,7 +45,7 @@ def run(rounds: int) -> list[Result]:
 
 def _wall() -> float:
     program = str(Path(sys.executable).with_name("salt"))
-    command = [program, "-c", str(paths.master_dir()), "*", "state.apply", "--out=quiet"]
+    command = [program, "-c", str(paths.master_dir()), "*", "state.apply"]
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     took = time.monotonic() - started

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from voip_stack import paths
 from voip_stack.deployment import write_atomic
 
-KEY_BITS = 3072
+# Salt's own default. It loads (and checks) the key some twenty times in a state run: 3072 bits cost
+# each minion 1.3 s more of CPU, per run.
+KEY_BITS = 2048
 
 
 @dataclass(frozen=True)
