@@ -252,6 +252,15 @@ def do_malformed(link, domain, change):
     return do_raw(link, domain, message.replace(*change))
 
 
+def do_in_dialog(link, domain, route, uri, user="1001", password=None):
+    """A BYE of a dialog that never was, by way of `route`; registers first, given a password."""
+    if password is not None:
+        do_register(link, domain, user, password)
+    message = build(link, "BYE", uri, user, domain, headers=[f"Route: <{route}>"])
+    link.send(re.sub(r"(?m)^(To: .*)\r$", r"\1;tag=x\r", message))
+    return {"status": status(link.final())}
+
+
 def do_hold(link, domain, user="1001", password="", expires=120):
     """Register, tell, and stay connected until standard input ends."""
     print(json.dumps(do_register(link, domain, user, password, expires)), flush=True)
@@ -326,7 +335,12 @@ def do_call(
         reply = link.final()
         statuses.append(status(reply))
     link.send(_acknowledge(link, uri, reply))
-    return {"statuses": statuses, "warning": header(reply, "Warning"), "reply": reply}
+    return {
+        "statuses": statuses,
+        "warning": header(reply, "Warning"),
+        "retry_after": header(reply, "Retry-After"),
+        "reply": reply,
+    }
 
 
 def _acknowledge(link, uri, reply):

@@ -353,6 +353,52 @@ def test_a_call_to_nobody(number, code, ask, pillar, passwords, clean):
     assert found["statuses"][-1][0] == code
 
 
+@pytest.mark.parametrize(
+    ("uri", "is_registered", "code"),
+    [
+        ("sip:{client}:5060", False, 407),
+        ("sip:{client}:5060", True, 403),
+        ("sip:{media}:22222", True, 403),
+        ("sip:{pbx}:5061;transport=tls", False, 407),
+        ("sip:{pbx}:5061;transport=tls", True, 481),
+    ],
+    ids=["stranger", "to outside", "to another host", "stranger to the PBX", "to the PBX"],
+)
+def test_an_open_dialog_is_no_way_through(uri, is_registered, code, ask, pillar, ports, passwords):
+    """Only to a PBX, only over a connection that proved who it is; the PBX knows no such call."""
+    hosts = pillar.hosts
+    uri = uri.format(
+        client=hosts["client-1"].external,
+        media=hosts["media-1"].internal,
+        pbx=hosts["pbx-1"].internal,
+    )
+    route = f"sip:{hosts['sip-1'].external}:{ports['sip-tls']};transport=tls;lr"
+    password = {"password": passwords["1001"]} if is_registered else {}
+    assert ask("in_dialog", uri=uri, route=route, **password)["status"][0] == code
+
+
+def test_without_a_pbx_the_caller_is_told_when_to_try_again(ask, salt, pillar, passwords):
+    (pbx,) = salt("sip-1", "kamailio.dispatchers")
+    call = {"user": "1001", "password": passwords["1001"], "body": sdp(pillar, "RTP/SAVP", CRYPTO)}
+    salt("sip-1", "kamailio.rpc", "dispatcher.set_state", "d", 1, pbx["uri"])
+    try:
+        found = ask("call", **call)
+    finally:
+        salt("sip-1", "kamailio.rpc", "dispatcher.set_state", "ap", 1, pbx["uri"])
+    assert found["statuses"][-1] == [503, "No PBX Available"]
+    assert int(found["retry_after"]) > 0
+
+
+def test_without_a_media_relay_no_call_starts(ask, salt, pillar, passwords):
+    call = {"user": "1001", "password": passwords["1001"], "body": sdp(pillar, "RTP/SAVP", CRYPTO)}
+    salt("sip-1", "kamailio.rpc", "rtpengine.enable", "all", 0)
+    try:
+        found = ask("call", **call)
+    finally:
+        salt("sip-1", "kamailio.rpc", "rtpengine.enable", "all", 1)
+    assert found["statuses"][-1] == [503, "No Media Relay Available"]
+
+
 # -------------------------------------------------------------------- the internal side
 
 
