@@ -3,6 +3,8 @@
 Only wrapping tokens cross the master: single-use, short-lived, each for one AppRole and address.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import salt.client
 from salt.exceptions import CommandExecutionError
 
@@ -21,22 +23,25 @@ def enrol(hosts=None):
     Returns {host: "enrolled" or "already enrolled"}. Raises CommandExecutionError naming each host
     that could not be, after the others were.
     """
-    done, failed = {}, {}
     with salt.client.get_local_client(mopts=__opts__) as client:
-        provisioner, hosts = _parties(client, hosts)
+        provisioner, hosts = _parties(hosts)
         able = _call(client, hosts, "voip_vault.is_enrolled")
-        for host in hosts:
-            if able.get(host) is True:
-                done[host] = "already enrolled"
-                continue
-            if able.get(host) is not False:
-                failed[host] = able.get(host) or "does not answer"
-                continue
-            try:
-                _enrol_one(client, provisioner, host)
+        done = {host: "already enrolled" for host in hosts if able.get(host) is True}
+        failed = {
+            host: able.get(host) or "does not answer"
+            for host in hosts
+            if able.get(host) not in (True, False)
+        }
+        due = [host for host in hosts if able.get(host) is False]
+        if due:
+            issued = _issue(client, provisioner, due)
+    with ThreadPoolExecutor(max(1, len(due))) as pool:
+        answers = pool.map(lambda host: _enrol(host, issued[host]), due)
+        for host, answer in zip(due, answers, strict=True):
+            if answer is True:
                 done[host] = "enrolled"
-            except CommandExecutionError as err:
-                failed[host] = str(err)
+            else:
+                failed[host] = answer or "does not answer"
     if failed:
         raise CommandExecutionError(
             "; ".join(f"{host}: {reason}" for host, reason in sorted(failed.items()))
@@ -44,7 +49,7 @@ def enrol(hosts=None):
     return done
 
 
-def _parties(client, hosts):
+def _parties(hosts):
     """Which minion provisions, and who is to be enrolled."""
     from voip_stack import paths
     from voip_stack.pillar import load
@@ -59,23 +64,20 @@ def _parties(client, hosts):
     return provisioners[0], hosts or known
 
 
-def _enrol_one(client, provisioner, host):
-    issued = _issue(client, provisioner, host)
-    answer = _call(
-        client,
-        [host],
-        "voip_vault.enrol",
-        {"role_id": issued["role_id"], "wrap_token": issued["wrap_token"]},
-    ).get(host)
-    if answer is not True:
-        raise CommandExecutionError(answer or "does not answer")
+def _enrol(host, issued):
+    """In a thread of its own: a client serves one. Returns True, or what went wrong."""
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        arguments = {"role_id": issued["role_id"], "wrap_token": issued["wrap_token"]}
+        return _call(client, [host], "voip_vault.enrol", arguments).get(host)
 
 
-def _issue(client, provisioner, name):
-    issued = _call(client, [provisioner], "voip_vault.issue", {"name": name}).get(provisioner)
-    if not isinstance(issued, dict):
-        raise CommandExecutionError(f"{provisioner} issues nothing: {issued or 'no answer'}")
-    return issued
+def _issue(client, provisioner, names):
+    answer = _call(client, [provisioner], "voip_vault.issue_each", {"names": names})
+    if not isinstance(answer.get(provisioner), dict):
+        raise CommandExecutionError(
+            f"{provisioner} issues nothing: {answer.get(provisioner) or 'no answer'}"
+        )
+    return answer[provisioner]
 
 
 def _call(client, hosts, function, kwargs=None):
