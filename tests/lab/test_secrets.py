@@ -21,31 +21,38 @@ READER = Path(__file__).with_name("secret_values.py")
 SEARCHED = "/etc /var /run /opt /home /root /tmp /usr/local"
 
 
+class Secrets:
+    """Every secret of the Vault by name. Its values never show in pytest's output."""
+
+    def __init__(self, values):
+        self._values = {name: value.encode() for name, value in values.items()}
+
+    def __repr__(self):
+        return f"<{len(self._values)} secrets>"
+
+    def __len__(self):
+        return len(self._values)
+
+    def found_in(self, content):
+        """Names of the secrets whose value is in `content`, bytes."""
+        return sorted(name for name, value in self._values.items() if value in content)
+
+
 @pytest.fixture(scope="module")
 def secrets(provider):
-    """{name: value}: every secret in the Vault. Test output must never show a value."""
     done = provider.run("devstack", [INTERPRETER, "-"], stdin=READER.read_bytes(), timeout=120)
-    found = json.loads(done.stdout)
-    assert found, "the Vault holds no secret: nothing was proved"
+    found = Secrets(json.loads(done.stdout))
+    assert len(found), "the Vault holds no secret: nothing was proved"
     return found
 
 
-@pytest.fixture(scope="module")
-def needles(secrets):
-    return {name: value.encode() for name, value in secrets.items()}
-
-
-def found_in(needles, content):
-    return sorted(name for name, value in needles.items() if value in content)
-
-
-def test_the_scan_finds_what_is_there(needles, provider):
+def test_the_scan_finds_what_is_there(secrets, provider):
     """The control: a value where it may be, in the file that its daemon reads, is found."""
-    asterisk = provider.run("pbx-1", ["sh", "-c", "cat /etc/asterisk/*.conf"]).stdout
-    assert any("pbx-1" in name for name in found_in(needles, asterisk))
+    asterisk = provider.run("pbx-1", ["sh", "-c", "cat /etc/asterisk/voip/*"]).stdout
+    assert any("pbx-1" in name for name in secrets.found_in(asterisk))
 
 
-def test_checkout_and_history(needles):
+def test_checkout_and_history(secrets):
     root = paths.checkout()
     listed = subprocess.run(
         ["git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -55,14 +62,14 @@ def test_checkout_and_history(needles):
     for name in filter(None, listed.stdout.split(b"\0")):
         path = root / name.decode()
         if path.is_file():
-            assert found_in(needles, path.read_bytes()) == [], path
+            assert secrets.found_in(path.read_bytes()) == [], path
     history = subprocess.run(
         ["git", "-C", root, "log", "-p", "--all"], capture_output=True, check=True
     )
-    assert found_in(needles, history.stdout) == []
+    assert secrets.found_in(history.stdout) == []
 
 
-def test_state_directory(needles):
+def test_state_directory(secrets):
     """The master's caches, job returns and logs; guests' own files are scanned in the guests."""
     state = paths.state_dir()
     seen = 0
@@ -70,13 +77,13 @@ def test_state_directory(needles):
         if "guests" in path.relative_to(state).parts[:1] or not path.is_file():
             continue
         seen += 1
-        assert found_in(needles, path.read_bytes()) == [], path
+        assert secrets.found_in(path.read_bytes()) == [], path
     assert seen > 20
 
 
-def test_event_bus_during_a_run(needles, pillar, provider, on):
+def test_event_bus_during_a_run(secrets, pillar, provider, on):
     """Everything that a run puts on the bus, with a certificate and a secret's file made anew."""
-    on("pbx-1", "sh", "-c", "echo '; edited' >> /etc/asterisk/manager.conf")
+    on("pbx-1", "sh", "-c", "echo '; edited' >> /etc/asterisk/voip/manager.conf")
     bus, stop = [], threading.Event()
     listener = threading.Thread(target=_listen, args=(bus, stop))
     listener.start()
@@ -87,7 +94,7 @@ def test_event_bus_during_a_run(needles, pillar, provider, on):
         listener.join()
     assert set(job.returns) == set(pillar.minions())
     assert bus, "no event was seen"
-    assert found_in(needles, json.dumps([bus, job.returns], default=repr).encode()) == []
+    assert secrets.found_in(json.dumps([bus, job.returns], default=repr).encode()) == []
 
 
 def _listen(bus, stop):
@@ -104,25 +111,25 @@ def _listen(bus, stop):
 
 
 @pytest.mark.parametrize("host", ["sip-1", "media-1", "pbx-1", "devstack"])
-def test_guest(needles, provider, host):
+def test_guest(secrets, provider, host):
     def text(script):
         return provider.run(host, ["sh", "-c", script], timeout=120).stdout
 
     # tr: /proc joins arguments by NUL, and a shell variable must not swallow them.
     processes = text("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'")
-    assert found_in(needles, processes) == [], "in process arguments or environments"
+    assert secrets.found_in(processes) == [], "in process arguments or environments"
     journal = text("journalctl --no-pager -o cat")
-    assert found_in(needles, journal) == [], "in the journal"
+    assert secrets.found_in(journal) == [], "in the journal"
     readable = text(
         f"find {SEARCHED} -xdev -type f -perm -o=r -size -4M -exec cat {{}} + 2>/dev/null; true"
     )
-    assert found_in(needles, readable) == [], "in a file that others can read"
+    assert secrets.found_in(readable) == [], "in a file that others can read"
     caches = text("find /var/cache/salt /var/log -type f -exec cat {} + 2>/dev/null; true")
-    assert found_in(needles, caches) == [], "in Salt's caches or a log"
+    assert secrets.found_in(caches) == [], "in Salt's caches or a log"
 
 
-def test_outside_knows_nothing(needles, provider):
+def test_outside_knows_nothing(secrets, provider):
     script = f"find {SEARCHED} /dev/shm -xdev -type f -size -4M -exec cat {{}} + 2>/dev/null; true"
     assert (
-        found_in(needles, provider.run("client-1", ["sh", "-c", script], timeout=120).stdout) == []
+        secrets.found_in(provider.run("client-1", ["sh", "-c", script], timeout=120).stdout) == []
     )
