@@ -483,24 +483,34 @@ def test_the_pbx_is_probed_and_alive(salt, eventually):
     assert eventually(alive, 30)["uri"].endswith(";transport=tls")
 
 
-def test_a_broken_routing_is_refused_and_the_proxy_runs_on(on, salt, provider):
-    """What a failed check leaves: the same process, the same files."""
+def test_a_broken_routing_is_refused_and_the_proxy_runs_on(on, salt):
     before = main_pid(on)
     on("sip-1", "cp", "-r", "/etc/kamailio/voip", "/run/voip-broken")
     try:
-        on(
-            "sip-1",
-            "sh",
-            "-c",
-            "echo 'route[X] { nosuch(); }' >> /run/voip-broken/routes/media.cfg",
-        )
-        done = provider.run(
-            "sip-1", ["kamailio", "-c", "-f", "/run/voip-broken/kamailio.cfg"], check=False
-        )
-        assert done.returncode != 0
+        broken = "echo 'route[X] { nosuch(); }' >> /run/voip-broken/routes/media.cfg"
+        on("sip-1", "sh", "-c", broken)
+        with pytest.raises(Problem, match=r"routes/media\.cfg, line \d+"):
+            salt("sip-1", "kamailio.check_config", "/run/voip-broken")
     finally:
         on("sip-1", "rm", "-r", "/run/voip-broken")
+    assert salt("sip-1", "kamailio.check_config", "/etc/kamailio/voip") is True
     assert main_pid(on) == before
+
+
+def test_tables_are_mended_without_a_restart(device, on, salt, clean):
+    """The proxy reads them again, and a device's connection is not touched."""
+    device("1002")
+    before, held = main_pid(on), salt("sip-1", "kamailio.registrations", "1002")
+    on("sip-1", "sh", "-c", "echo '# by hand' >> /etc/kamailio/voip/dispatcher.list")
+    (mended,) = salt("sip-1", "state.single", "kamailio.tables", "/etc/kamailio/voip").values()
+    assert mended["result"] is True
+    assert list(mended["changes"]) == ["dispatcher.list"]
+    assert "dispatcher.reload" in mended["comment"]
+    assert main_pid(on) == before
+    after = salt("sip-1", "kamailio.registrations", "1002")
+    assert [item["connection_id"] for item in after] == [item["connection_id"] for item in held]
+    ids = [item["id"] for item in salt("sip-1", "kamailio.connections")]
+    assert after[0]["connection_id"] in ids
 
 
 def test_it_runs_as_its_own_user_and_reads_no_other_key(on):
