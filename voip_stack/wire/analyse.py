@@ -79,9 +79,15 @@ def declared_ports(pillar: Pillar) -> list[Port]:
     return found
 
 
-def analyse(packets: Iterable[Packet], ports: Sequence[Port], tones_hz: Sequence[int]) -> Findings:
+def analyse(
+    packets: Iterable[Packet],
+    ports: Sequence[Port],
+    tones_hz: Sequence[int],
+    networks: Sequence[IPv4Network],
+) -> Findings:
     """Judge packets. A packet is in order when the port that it goes to, or answers from, is
-    declared. tones_hz: the tones that must not be audible."""
+    declared. tones_hz: the tones that must not be audible. networks: the platform's own; what
+    leaves them (package downloads, DNS) is nobody's service here and is listed apart."""
     findings = Findings()
     streams: dict[tuple, list[Packet]] = defaultdict(list)
     for packet in packets:
