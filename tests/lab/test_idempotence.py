@@ -38,7 +38,7 @@ def test_second_apply_changes_nothing(minions):
 EDITED = {
     "sip-1": "/etc/kamailio/voip/defines.cfg",
     "media-1": "/etc/rtpengine/rtpengine.conf",
-    "pbx-1": "/etc/asterisk/pjsip.conf",
+    "pbx-1": "/etc/asterisk/voip/pjsip.conf",
     "devstack": "/etc/openbao/openbao.hcl",
 }
 
