@@ -30,14 +30,6 @@ class RemoteProvider(Provider):
     def way_failed(self, host: str, code: int, stderr: str) -> Problem | None:
         """The Problem when not the command failed but the way to it, else None."""
 
-    def minions(self) -> list[str]:
-        """The hosts that become minions: no devstack where an existing one serves."""
-        return [
-            name
-            for name in self.pillar.minions()
-            if not (self.pillar.vault.external and self.pillar.hosts[name].roles == ["devstack"])
-        ]
-
     def lock(self, host: str) -> str:
         """What pip installs for the host's minion: OpenBao's server has a wheel of its own."""
         directory = paths.checkout() / "requirements"
@@ -92,5 +84,5 @@ class RemoteProvider(Provider):
         self.run(host, bootstrap.start_argv(written.stdout.decode().splitlines()))
 
     def ensure_guests(self, progress: Progress) -> None:
-        for host in self.minions():
+        for host in self.pillar.minions():
             self.make_minion(host, progress)

@@ -86,7 +86,7 @@ class HostsProvider(RemoteProvider):
 
     def _each(self, function: Callable[[str], Result]) -> list[Result]:
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(function, self.minions()))
+            return list(pool.map(function, self.pillar.minions()))
 
     def command(self, host: str, argv: Sequence[str], *, tty: bool = False) -> list[str]:
         return ssh.command(self.pillar, host, list(argv), self.known_hosts, tty)
@@ -102,7 +102,7 @@ class HostsProvider(RemoteProvider):
         )
 
     def roster(self) -> dict:
-        return ssh.roster(self.pillar, self.minions())
+        return ssh.roster(self.pillar, self.pillar.minions())
 
     def destroy(self, progress: Progress) -> None:
         """Take the minions away. The servers, their services and data stay as they are."""
@@ -110,7 +110,7 @@ class HostsProvider(RemoteProvider):
             f"systemctl disable --now --quiet salt-minion; rm -rf {VENV} /etc/salt/minion "
             f"/etc/salt/pki/minion {UNIT}; systemctl daemon-reload"
         )
-        for host in self.minions():
+        for host in self.pillar.minions():
             progress(f"{host}: remove the minion")
             self.run(host, ["/bin/sh", "-c", script])
 

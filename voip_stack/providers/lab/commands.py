@@ -1,12 +1,20 @@
-"""Run the system's own tools; a failure names the tool and what it said."""
+"""Run the system's own tools; a failure names the tool and what it said.
+
+Long ones are remembered while they run: threads wait for them, and Ctrl-C must end them.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from voip_stack.problem import Problem
+
+_running: set[subprocess.Popen] = set()
+_lock = threading.Lock()
 
 
 def run(argv: Sequence[str], *, stdin: str | None = None, check: bool = True) -> str:
@@ -28,3 +36,33 @@ def run(argv: Sequence[str], *, stdin: str | None = None, check: bool = True) ->
         said = (done.stderr or done.stdout).strip()[-800:]
         raise Problem(f"{argv[0]} failed (exit {done.returncode}): {said}", " ".join(argv)[:300])
     return done.stdout
+
+
+def run_long(argv: Sequence[str], log: Path, *, clean: bool = False) -> int:
+    """Run a command with its output at the end of `log`. Returns its exit code.
+
+    clean: without the caller's environment, as `run` does it.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as output:
+        with _lock:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={"PATH": os.environ.get("PATH", os.defpath)} if clean else None,
+            )
+            _running.add(process)
+        try:
+            return process.wait()
+        finally:
+            with _lock:
+                _running.discard(process)
+
+
+def stop_all() -> None:
+    """End what `run_long` runs now, in whatever threads."""
+    with _lock:
+        for process in _running:
+            process.terminate()

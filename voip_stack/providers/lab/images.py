@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +11,16 @@ from pathlib import Path
 from voip_stack.cache import Cache, digest
 from voip_stack.packages.mirror import KEYRING, Mirror, fetch_problem
 from voip_stack.pillar import Pillar
+from voip_stack.problem import Problem
 from voip_stack.providers import bootstrap
 from voip_stack.providers.base import Progress
 from voip_stack.providers.lab import aptconf, wheelhouse
-from voip_stack.providers.lab.commands import run
+from voip_stack.providers.lab.commands import run, run_long
 
 # Raise when what is done to an image changes beyond the texts that its key covers.
 REVISION = "1"
+# An image that no `up` asked for in this time was replaced by another.
+UNUSED_DAYS = 14
 COMMON = (
     "systemd", "systemd-sysv", "dbus", "iproute2", "iputils-ping", "netbase", "procps", "less",
     "python3", "ca-certificates", "openssl", "curl", "tcpdump", "netcat-openbsd",
@@ -85,11 +87,13 @@ def ensure(cache: Cache, kind: Kind, mirror: Mirror, logs: Path, progress: Progr
         _certificates(root)
         _mask(root)
         if wheels is not None:
-            _environment(root, wheels)
+            _environment(root, wheels, log)
         _clean(root)
         progress(f"image {kind} made in {time.monotonic() - started:.0f} s")
 
-    return cache.entry("images", key(kind, mirror), make) / "root"
+    image = cache.entry("images", key(kind, mirror), make) / "root"
+    cache.prune("images", UNUSED_DAYS)
+    return image
 
 
 def _bootstrap(kind: Kind, root: Path, work: Path, mirror: Mirror, log: Path) -> None:
@@ -106,12 +110,8 @@ def _bootstrap(kind: Kind, root: Path, work: Path, mirror: Mirror, log: Path) ->
         "--skip=cleanup/apt/lists", "--skip=cleanup/apt/cache", "--skip=cleanup/reproducible",
         kind.suite, str(root), str(work / "sources.list"),
     ]  # fmt: skip
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "wb") as output:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-        )
-    if done.returncode:
+    log.unlink(missing_ok=True)
+    if run_long(argv, log):
         raise fetch_problem(f"Making the image {kind} (log {log})", log.read_text(errors="replace"))
 
 
@@ -134,17 +134,22 @@ def _mask(root: Path) -> None:
             link.symlink_to("/dev/null")
 
 
-def _environment(root: Path, wheels: Path) -> None:
+def _environment(root: Path, wheels: Path, log: Path) -> None:
     inside = root / "root/wheels"
     shutil.copytree(wheels, inside)
     venv = bootstrap.VENV
+    install = [
+        f"{venv}/bin/pip", "install", "--quiet", "--no-index", "--no-deps", "--no-input",
+        "--find-links=/root/wheels", "--root-user-action=ignore",
+        *_names(wheels / "requirements.txt"),
+    ]  # fmt: skip
     try:
         run(["chroot", str(root), "python3", "-m", "venv", "--system-site-packages", venv])
-        run(
-            ["chroot", str(root), f"{venv}/bin/pip", "install", "--quiet", "--no-index",
-             "--no-deps", "--no-input", "--find-links=/root/wheels", "--root-user-action=ignore",
-             *_names(wheels / "requirements.txt")]
-        )  # fmt: skip
+        if run_long(["chroot", str(root), *install], log, clean=True):
+            raise Problem(
+                "The minion's environment could not be made", str(log),
+                f"remove {wheels.parent} (it is a cache), then ./voip up",
+            )  # fmt: skip
     finally:
         shutil.rmtree(inside)
     # Nothing installs into it again, and pip is 13 MB of every copy.

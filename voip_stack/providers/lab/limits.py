@@ -128,11 +128,11 @@ def remove(lab: str) -> None:
                 os.rmdir(directory)
 
 
-def processes(lab: str) -> list[int]:
-    """Numbers of the processes inside a lab's groups."""
+def processes(lab: str, guest: str = "") -> list[int]:
+    """Numbers of the processes inside a lab's groups, or one guest's."""
     found: set[int] = set()
     for tree in _trees():
-        for file in (tree / lab).rglob("cgroup.procs"):
+        for file in (tree / lab / guest).rglob("cgroup.procs"):
             with contextlib.suppress(OSError):
                 found |= {int(line) for line in file.read_text().split()}
     return sorted(found)

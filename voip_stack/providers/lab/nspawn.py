@@ -63,6 +63,9 @@ def spawn_argv(record: Record, spec: Spec) -> list[str]:
 def start(record: Record, spec: Spec, limit: limits.Limit) -> list[str]:
     """Start a guest, record it, plug its external cable. Returns limits that could not be set."""
     link = external_link(spec.name)
+    # Left by a run that was killed before it could record the process.
+    for pid in limits.processes(record.name, spec.name):
+        _signal(pid, signal.SIGKILL)
     run(["ip", "-n", record.name, "link", "delete", link], check=False)
     groups, refused = limits.ensure(record.name, spec.name, limit)
     spec.console.parent.mkdir(parents=True, exist_ok=True)

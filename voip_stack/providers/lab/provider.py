@@ -22,6 +22,7 @@ from voip_stack.providers.base import Guest, Progress, Provider
 from voip_stack.providers.lab import (
     addresses,
     aptconf,
+    commands,
     debpool,
     egress,
     guests,
@@ -195,8 +196,16 @@ class LabProvider(Provider):
 
     @staticmethod
     def _parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        with ThreadPoolExecutor(WORKERS) as pool:
+        pool = ThreadPoolExecutor(WORKERS)
+        try:
             return list(pool.map(work, items))
+        except BaseException:
+            # Ctrl-C, or one of them failed: the others' commands end, their threads with them.
+            pool.shutdown(wait=False, cancel_futures=True)
+            commands.stop_all()
+            raise
+        finally:
+            pool.shutdown()
 
     def _remove_undeclared(self, record: registry.Record, progress: Progress) -> None:
         """A host that left the pillar takes its guest with it."""

@@ -94,7 +94,7 @@ class LimaProvider(RemoteProvider):
                 where=f"pillar/topology.yaml: hosts.{name}.internal",
                 how="another address",
             )
-            for name in self.minions()
+            for name in self.pillar.minions()
             if self.pillar.hosts[name].internal in taken
         ]
 
@@ -111,7 +111,7 @@ class LimaProvider(RemoteProvider):
 
     def guests(self) -> dict[str, Guest]:
         listed = self._listed() if self.limactl.is_installed() else {}
-        return {name: self._guest(name, listed.get(name)) for name in self.minions()}
+        return {name: self._guest(name, listed.get(name)) for name in self.pillar.minions()}
 
     def _guest(self, name: str, listed: plan.Guest | None) -> Guest:
         states = {plan.RUNNING: "running", plan.STOPPED: "stopped"}
@@ -142,14 +142,14 @@ class LimaProvider(RemoteProvider):
         """salt-ssh by addresses; the user is the one that Lima made of the Mac's."""
         return {
             host: {"host": str(self.pillar.hosts[host].internal), "sudo": True}
-            for host in self.minions()
+            for host in self.pillar.minions()
         }
 
     def destroy(self, progress: Progress) -> None:
         """Delete our guests. Lima's networks stay: other guests may be on them."""
         if not self.limactl.is_installed():
             return
-        for arguments in plan.plan_destroy(self._listed(), self.minions()):
+        for arguments in plan.plan_destroy(self._listed(), self.pillar.minions()):
             progress(f"delete {arguments[-1]}")
             self.limactl.act(arguments, self._log())
 
@@ -164,7 +164,7 @@ class LimaProvider(RemoteProvider):
         directory.mkdir(parents=True, exist_ok=True)
         arch = template.host_arch()
         found = {}
-        for host in self.minions():
+        for host in self.pillar.minions():
             found[host] = directory / f"{host}.yaml"
             write_atomic(found[host], template.render(self.pillar, host, arch, self.lock(host)))
         return found
