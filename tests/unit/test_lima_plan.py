@@ -137,7 +137,7 @@ def verbs(calls):
 def test_up_twice_and_destroy(lima):
     assert lima.problems() == []
     lima.prepare_network(print)
-    hosts = lima.minions()
+    hosts = lima.pillar.minions()
     assert verbs(lima.calls()) == ["create", "start"] * len(hosts)
     assert {guest.state for guest in lima.guests().values()} == {"running"}
     assert "voip-internal" in (lima.home / "sip-1.yaml").read_text()

@@ -140,7 +140,7 @@ def test_no_secret_in_an_argument_list(reachable, monkeypatch):
 
 def test_guests_are_named_as_in_the_pillar(reachable):
     guests = reachable.guests()
-    assert set(guests) == set(reachable.minions())
+    assert set(guests) == set(reachable.pillar.minions())
     assert all(isinstance(guest, Guest) for guest in guests.values())
 
 

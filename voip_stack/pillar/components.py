@@ -19,7 +19,7 @@ class AuthFailures(Component):
     window_s: Annotated[int, Field(ge=1)] = 300
 
 
-class Database(Component):
+class Pooler(Component):
     """The local pooler's socket. It holds the credential: none is here."""
 
     socket_directory: Annotated[str, Field(pattern=r"^/[a-z0-9/_-]+$")] = "/run/pgbouncer"
@@ -34,7 +34,7 @@ class Kamailio(Component):
     max_connections: Annotated[int, Field(ge=64, le=1_000_000)] = 16384
     shm_mib: Annotated[int, Field(ge=64, le=65_536)] = 128
     pkg_mib: Annotated[int, Field(ge=8, le=1024)] = 16
-    database: Database = Database()
+    database: Pooler = Pooler()
     digest_algorithm: Literal["MD5", "SHA-256"] = "MD5"
     auth_failures: AuthFailures = AuthFailures()
     max_calls_per_user: Annotated[int, Field(ge=1)] = 10
