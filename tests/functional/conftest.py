@@ -108,10 +108,16 @@ def server(devstack, tmp_path_factory, vault_port):
 @pytest.fixture(scope="module")
 def provisioned(devstack, server):
     """devstack after its states: unsealed, provisioned, enrolled, certified."""
-    for state, kwargs in PROVISIONING:
-        module, function = state.split(".")
-        ret = devstack.states[state](**kwargs)
-        assert ret.result is True, f"{module}.{function}: {ret.comment}"
+    # In one run, as the minion does it: sessions outlive the states that end what they trust.
+    # The last one reads with the session that provisioning made.
+    declared = [*PROVISIONING, ("voip_vault.generated", {"name": "again"})]
+    high = {
+        f"{number}": {state.split(".")[0]: [state.split(".")[1], kwargs, {"order": number}]}
+        for number, (state, kwargs) in enumerate(declared, 1)
+    }
+    devstack.forget()
+    for ret in devstack.modules.state.high(high):
+        assert ret.result is True, ret.comment
     return devstack
 
 

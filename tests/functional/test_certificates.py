@@ -34,6 +34,28 @@ def test_made_once_and_predicted(enrolled):
         assert again.changes == {}
 
 
+def test_the_vaults_own_renewal_is_predicted_and_loaded(provisioned):
+    declared = {
+        "certificate": {"voip_certificate": ["managed", {"name": "openbao"}]},
+        "listener": {
+            "openbao": [
+                "certified",
+                {"name": "openbao"},
+                {"watch": [{"voip_certificate": "certificate"}]},
+            ]
+        },
+    }
+    with provisioned.changed("certificates:openbao:ip_sans", []):
+        runs = []
+        for options in ({"test": True}, {}, {}):
+            provisioned.forget()
+            returned = provisioned.modules.state.high(declared, **options)
+            runs.append({ret.id: ret.changes for ret in returned})
+    assert runs[0] == runs[1]
+    assert runs[0]["listener"]
+    assert runs[2] == {"certificate": {}, "listener": {}}
+
+
 def test_key_is_private_and_the_chain_verifies(certified):
     directory = certified.etc / "tls"
     assert (directory / "kamailio.key").stat().st_mode & 0o777 == 0o640
