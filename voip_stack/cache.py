@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,7 @@ class Cache:
         """
         final = self.path(kind, key)
         if final.is_dir():
+            os.utime(final)  # for prune
             return final
         with self.lock(f"{kind}-{key}"):
             if final.is_dir():  # another process was quicker
@@ -62,6 +64,17 @@ class Cache:
                 remove(partial)
                 raise
         return final
+
+    def prune(self, kind: str, days: float) -> list[str]:
+        """Remove the entries of `kind` that nobody asked for in `days`. Returns their keys."""
+        oldest = time.time() - days * 86400
+        gone = []
+        for path in sorted((self.root / kind).glob("[!.]*")):
+            with self.lock(f"{kind}-{path.name}"):
+                if path.is_dir() and path.stat().st_mtime < oldest:
+                    remove(path)
+                    gone.append(path.name)
+        return gone
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

@@ -29,6 +29,20 @@ _JOIN = (
     'shift; exec "$@"'
 )
 
+# nspawn ends with 133 when its guest reboots. A new start has a new external cable: the first
+# argument is its name, "" where there is none. It is plugged in once nspawn has made it.
+_GUEST = """\
+link=$1; shift
+while :; do
+    if [ -n "$link" ]; then
+        (n=0; until ip link set "$link" master br-ext up 2>/dev/null || [ $((n += 1)) -gt 300 ]
+         do sleep 0.1; done) &
+    fi
+    code=0; "$@" || code=$?
+    [ "$code" = 133 ] || exit "$code"
+done
+"""
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -57,11 +71,12 @@ def spawn_argv(record: Record, spec: Spec) -> list[str]:
     argv.append("--network-bridge=br-int" if spec.has_internal else "--private-network")
     if spec.external_interface:
         argv.append(f"--network-veth-extra={external_link(spec.name)}:{spec.external_interface}")
-    return netns.enter(record.name, argv)
+    link = external_link(spec.name) if spec.external_interface else ""
+    return netns.enter(record.name, ["sh", "-c", _GUEST, f"guest-{spec.name}", link, *argv])
 
 
 def start(record: Record, spec: Spec, limit: limits.Limit) -> list[str]:
-    """Start a guest, record it, plug its external cable. Returns limits that could not be set."""
+    """Start a guest and record it. Returns limits that could not be set."""
     link = external_link(spec.name)
     # Left by a run that was killed before it could record the process.
     for pid in limits.processes(record.name, spec.name):
@@ -85,15 +100,11 @@ def start(record: Record, spec: Spec, limit: limits.Limit) -> list[str]:
     record.guests[spec.name] = Process.of(process.pid)
     record.save()
     _wait_for_start(record, spec, process)
-    if spec.external_interface:
-        inside = ["ip", "-n", record.name, "link", "set", link]
-        run([*inside, "master", "br-ext"])
-        run([*inside, "up"])
     return refused
 
 
 def plug(record: Record, name: str) -> bool:
-    """Put the external cable back into its bridge, where a guest rebooted by itself."""
+    """Put the external cable back into its bridge, where somebody took it out."""
     link = external_link(name)
     shown = run(["ip", "-n", record.name, "-o", "link", "show", link], check=False)
     if not shown or "master br-ext" in shown:
@@ -116,8 +127,8 @@ def _wait_for_start(record: Record, spec: Spec, process: subprocess.Popen) -> No
 def _has_links(record: Record, spec: Spec) -> bool:
     if not spec.external_interface:
         return True
-    shown = run(["ip", "-n", record.name, "link", "show", external_link(spec.name)], check=False)
-    return bool(shown)
+    link = external_link(spec.name)
+    return "master br-ext" in run(["ip", "-n", record.name, "link", "show", link], check=False)
 
 
 def failure(spec: Spec, what: str) -> Problem:
