@@ -16,6 +16,7 @@ Run Asterisk:
       - /etc/asterisk/voip/extensions.conf
     - reload_function: asterisk.reload
     - watch:
+      - voip_package: Install Asterisk
       - file: Declare the Asterisk service
       - voip_config: Configure Asterisk
       - voip_config: Configure Asterisk's trunks and dialplan

@@ -14,5 +14,6 @@ Run the pooler:
     - require:
       - group: Make the group of the pooler's socket
     - watch:
+      - voip_package: Install the pooler
       - file: Confine the pooler's service
       - voip_config: Configure the pooler

@@ -16,6 +16,7 @@ Run PostgreSQL:
       - {{ directory }}/pg_ident.conf
       - /etc/voip-stack/tls/postgresql.crt
     - watch:
+      - voip_package: Install PostgreSQL
       - file: Configure PostgreSQL
       - file: Write pg_hba.conf
       - file: Write pg_ident.conf

@@ -14,6 +14,7 @@ Run Redis:
     - require:
       - voip_redis: Set the users of Redis
     - watch:
+      - voip_package: Install Redis
       - file: Configure Redis
       - voip_certificate: Give Redis its certificate
 

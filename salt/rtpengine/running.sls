@@ -9,6 +9,7 @@ Run RTPEngine:
       - /etc/rtpengine
       - /etc/systemd/system/rtpengine-daemon.service.d
     - watch:
+      - voip_package: Install RTPEngine
       - voip_config: Configure RTPEngine
       - voip_config: Confine the RTPEngine service
 
