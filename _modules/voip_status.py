@@ -18,11 +18,12 @@ def __virtual__():
 
 
 def report():
-    """Return {component: {unit, active, version, minimum, safe, why, is_safe, source, note}}.
+    """Return {component: {unit, active, version, minimum, safe, why, is_safe, source, note, problem}}.
 
     active: systemd's word (active, failed, ...). version: None when not installed. is_safe: None
     without a version. source: where the package was taken from. note: what an operator should know
-    (RTPEngine without its kernel module, a version that is refused).
+    (RTPEngine without its kernel module). problem: why it is not well although its unit may be
+    active (a version that is refused, a sealed Vault), "" when it is.
 
     CLI Example: salt '*' voip_status.report
     """
@@ -41,7 +42,7 @@ def unit(name):
 
 def _component(name, package, active):
     version = package.get("version") or None
-    problem = package.get("problem", "") if version else ""
+    note, problem = _look(name)
     return {
         "unit": unit(name),
         "active": active,
@@ -51,7 +52,8 @@ def _component(name, package, active):
         "why": package.get("why") or None,
         "is_safe": package.get("ok") if version else None,
         "source": package.get("source"),
-        "note": problem or _note(name),
+        "note": note,
+        "problem": (package.get("problem", "") if version else "") or problem,
     }
 
 
@@ -66,13 +68,14 @@ def _active(units):
     return dict(zip(units, words + ["unknown"] * (len(units) - len(words)), strict=False))
 
 
-def _note(name):
+def _look(name):
+    """(note, problem) of a component that has more to tell than its unit."""
     try:
         if name == "rtpengine":
             forwarding = __salt__["rtpengine.forwarding"]()
-            return f"{forwarding['mode']}: {forwarding['reason']}"
+            return f"{forwarding['mode']}: {forwarding['reason']}", ""
         if name == "openbao":
-            return "sealed" if __salt__["voip_vault.status"]()["sealed"] else ""
+            return "", "sealed" if __salt__["voip_vault.status"]()["sealed"] else ""
     except (CommandExecutionError, KeyError) as err:
-        return str(err)
-    return ""
+        return "", str(err)
+    return "", ""

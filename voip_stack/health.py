@@ -28,6 +28,7 @@ class Component:
     is_safe: bool | None
     source: str | None
     note: str = ""
+    problem: str = ""
 
     @property
     def is_up(self) -> bool:
@@ -54,7 +55,10 @@ class Health:
             and all(guest["state"] == "running" for guest in self.guests.values())
             and all(self.minions.values())
             and all(component.is_up for component in self.components)
-            and all(component.is_safe is not False for component in self.components)
+            and all(
+                component.is_safe is not False and not component.problem
+                for component in self.components
+            )
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -56,7 +56,14 @@ def test_rtpengine_says_where_it_forwards(host):
 def test_refused_version_is_unsafe_with_the_reason(host):
     found = host(kamailio=PACKAGE | {"ok": False, "problem": "below 5.7.0"})["kamailio"]
     assert found["is_safe"] is False
-    assert found["note"] == "below 5.7.0"
+    assert found["problem"] == "below 5.7.0"
+
+
+@pytest.mark.parametrize(("sealed", "problem"), [(True, "sealed"), (False, "")])
+def test_sealed_vault_is_a_problem(host, monkeypatch, sealed, problem):
+    host(openbao=PACKAGE)
+    monkeypatch.setitem(voip_status.__salt__, "voip_vault.status", lambda: {"sealed": sealed})
+    assert voip_status.report()["openbao"]["problem"] == problem
 
 
 def test_missing_component_is_no_version_and_not_judged(host):
@@ -93,6 +100,7 @@ def deployment(**values):
         {"minions": {"sip-1": False}},
         {"components": [component(active="failed")]},
         {"components": [component(is_safe=False)]},
+        {"components": [component(problem="sealed")]},
     ],
 )
 def test_one_bad_part_is_not_well(worse):

@@ -69,7 +69,7 @@ def _show(health: Health) -> None:
                 item.version or "-",
                 safe,
                 item.source or "-",
-                item.note or "",
+                Text(item.problem, style="red") if item.problem else item.note,
             )
         console.print(parts)
     for component, why in health.unavailable.items():
