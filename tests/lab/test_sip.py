@@ -377,6 +377,17 @@ def test_an_open_dialog_is_no_way_through(uri, is_registered, code, ask, pillar,
     assert ask("in_dialog", uri=uri, route=route, **password)["status"][0] == code
 
 
+def test_an_unanswered_call_is_accounted_for(ask, pillar, passwords, on, clean, eventually):
+    call = {"user": "1001", "password": passwords["1001"], "body": sdp(pillar, "RTP/SAVP", CRYPTO)}
+    ask("call", to="1003", **call)
+    query = (
+        "select sip_code, src_user, dst_user from missed_calls"
+        " where time > now() at time zone 'utc' - interval '10 seconds' order by id desc limit 1"
+    )
+    argv = ["runuser", "-u", "postgres", "--", "psql", "-XtAc", query, "kamailio"]
+    eventually(lambda: on("devstack", *argv).strip() == "480|1001|1003", 10)
+
+
 def test_without_a_pbx_the_caller_is_told_when_to_try_again(ask, salt, pillar, passwords):
     (pbx,) = salt("sip-1", "kamailio.dispatchers")
     call = {"user": "1001", "password": passwords["1001"], "body": sdp(pillar, "RTP/SAVP", CRYPTO)}
