@@ -18,7 +18,8 @@ def __virtual__():
 
 
 def report():
-    """Return {component: {unit, active, version, minimum, safe, why, is_safe, source, note, problem}}.
+    """Return {component: {unit, active, version, minimum, safe, why, is_safe, source, note,
+    problem}}.
 
     active: systemd's word (active, failed, ...). version: None when not installed. is_safe: None
     without a version. source: where the package was taken from. note: what an operator should know
