@@ -60,7 +60,8 @@ _ADD = f"""
         INSERT INTO subscriber (username, domain, ha1, ha1b, ha1_sha256)
             SELECT w.username, %(realm)s::text, w.ha1, w.ha1b, w.ha1_sha256 FROM wanted w
             WHERE NOT EXISTS (
-                SELECT FROM subscriber s WHERE s.domain = %(realm)s::text AND s.username = w.username
+                SELECT FROM subscriber s
+                WHERE s.domain = %(realm)s::text AND s.username = w.username
             )
         RETURNING username
     ) {_COUNT}
