@@ -169,6 +169,19 @@ def test_a_host_that_does_not_answer_is_named(facts):
         streams(ask, facts["plan"], "A")
 
 
+def test_a_lost_answer_is_asked_for_again(facts):
+    asked = []
+
+    def ask(host, function, *_):
+        asked.append(host)
+        if len(asked) == 1:
+            raise Problem(f"{host} did not answer {function} within 5 s")
+        return []
+
+    assert streams(ask, facts["plan"], "A") == []
+    assert asked == ["media-1", "media-1"]
+
+
 def channel_row(**changes):
     row = {
         "name": "PJSIP/a", "call_id": "A", "application": "Dial", "codec": "alaw",

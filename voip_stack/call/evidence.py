@@ -94,10 +94,20 @@ def _channel(row: dict[str, Any]) -> Channel:
 
 
 def _ask(ask: Ask, host: str, function: str, *arguments: str) -> list[dict[str, Any]]:
+    """Ask, and once again when there was no answer: asking changes nothing."""
     try:
-        answer = ask(host, function, *arguments)
+        answer = _once_more(ask, host, function, *arguments)
     except Problem as err:
         raise CallError("", f"{host}: {function}: {err.what}") from err
     if not isinstance(answer, list):
         raise CallError("", f"{host}: {function}: {str(answer)[:200]}")
     return answer
+
+
+def _once_more(ask: Ask, host: str, function: str, *arguments: str) -> Any:
+    try:
+        return ask(host, function, *arguments)
+    except Problem as err:
+        if "did not answer" not in err.what:
+            raise
+        return ask(host, function, *arguments)
