@@ -131,8 +131,11 @@ def check(directory, texts, function, user="root", group="root"):
 
     function gets the staged directory's path and raises CommandExecutionError to refuse it.
     """
-    with _staged(directory, texts, user, group) as stage:
-        __salt__[function](stage)
+    try:
+        with _staged(directory, texts, user, group) as stage:
+            __salt__[function](stage)
+    except OSError as err:
+        raise CommandExecutionError(f"{directory} could not be tried: {err}") from err
 
 
 def install(directory, texts, user="root", group="root", mode="0640"):

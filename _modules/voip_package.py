@@ -77,7 +77,10 @@ def install(name):
     """
     component = _component(name)
     before = _installed()
-    _set_up_archive(name, component)
+    try:
+        _set_up_archive(name, component)
+    except OSError as err:
+        raise CommandExecutionError(f"{name}: its packages find no place here: {err}") from err
     if not _lists_are_usable():
         _update()
     changes = diff(name)  # now with the archive's own candidates
@@ -220,8 +223,7 @@ def _run(argv):
 
 
 def _apt_failed(doing, output):
-    errors = [line for line in output.splitlines() if line.startswith(("E:", "dpkg: error"))]
-    return f"{doing}: {'; '.join(errors) or ' '.join(output.split()[-40:])}"
+    return f"{doing}: {voip_dpkg.errors(output) or ' '.join(output.split()[-40:])}"
 
 
 def _update(*options):

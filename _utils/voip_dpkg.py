@@ -44,6 +44,15 @@ def candidates(policy):
     return {name: version for name, version in pairs if version != "(none)"}
 
 
+def errors(output):
+    """What apt and dpkg call errors in their output, joined; "" when there are none.
+
+    dpkg gives the reason, such as a full disk, in an indented line of its own.
+    """
+    found = re.findall(r"^(E: .*|dpkg: error.*(?:\n[ \t]+\S.*)*)", output, re.MULTILINE)
+    return "; ".join(" ".join(text.split()) for text in found)
+
+
 def fetch_failure(output):
     """One sentence about what apt could not download, from its output; None if that was not it."""
     uris = re.findall(r"(?:Failed to fetch|Err:\d+) (\S+://\S+)", output)

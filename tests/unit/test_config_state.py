@@ -1,5 +1,6 @@
 """voip_config: staged, compared, tried and swapped; voip_health: asked until it answers."""
 
+import errno
 import grp
 import importlib.util
 import os
@@ -12,6 +13,8 @@ from salt.exceptions import CommandExecutionError
 
 CHECKOUT = Path(__file__).parents[2]
 sys.path[:0] = [str(CHECKOUT / "_utils")]
+
+import voip_files  # noqa: E402
 
 ME = {
     "user": pwd.getpwuid(os.getuid()).pw_name,
@@ -116,6 +119,35 @@ def test_all_come_back_when_one_cannot_be_written(tool, tmp_path):
     with pytest.raises(CommandExecutionError, match="former files are back"):
         tool.install(str(tmp_path), {"a.conf": "new\n", "z/../b.conf": "new\n"}, **ME)
     assert (tmp_path / "a.conf").read_text() == "old\n"
+
+
+def full(descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_said_and_replaces_nothing(state, tool, tmp_path, monkeypatch):
+    directory = tmp_path / "etc"
+    apply(state, directory)
+    (directory / "a.conf").write_text("the old one\n")
+    tool.__salt__["daemon.check"] = lambda stage: None
+    monkeypatch.setattr(os, "fsync", full)
+    for check in ("daemon.check", None):
+        ret = apply(state, directory, check=check)
+        assert ret["result"] is False
+        assert f"{directory}" in ret["comment"]
+        assert "No space left on device" in ret["comment"]
+    assert (directory / "a.conf").read_text() == "the old one\n"
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_single_file_on_a_full_disk_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "key.pem"
+    voip_files.write(str(path), "first\n", 0o600)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CommandExecutionError, match=r"key.pem could not be written: No space left"):
+        voip_files.write(str(path), "second\n", 0o600)
+    assert path.read_text() == "first\n"
+    assert [found.name for found in tmp_path.iterdir()] == ["key.pem"]
 
 
 def test_secrets_are_not_rendered_as_a_job(tool):

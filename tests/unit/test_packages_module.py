@@ -254,6 +254,26 @@ def test_dead_mirror_is_named(host, state):
     assert not (host.root / "policy-rc.d").exists()
 
 
+def test_dpkgs_reason_is_told(host, state):
+    host.output = (
+        "dpkg: error processing archive /a/rtpengine-daemon.deb (--unpack):\n"
+        " cannot copy extracted data for './usr/bin/rtpengine': failed to write"
+        " (No space left on device)\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+    )
+    host.code = 100
+    comment = state.installed("rtpengine")["comment"]
+    assert "Installing rtpengine: dpkg: error processing archive" in comment
+    assert "(No space left on device); E: Sub-process" in comment
+
+
+def test_no_place_for_the_repository_is_said(host, state):
+    serve(host)
+    (host.root / "repositories").write_text("a file where a directory is wanted")
+    ret = state.installed("kamailio")
+    assert ret["result"] is False
+    assert ret["comment"].startswith("kamailio: its packages find no place here:")
+
+
 def test_lists_are_read_first_where_a_host_has_none(host):
     shutil.rmtree(host.root / "lists")
     host.module.install("rtpengine")
