@@ -9,7 +9,6 @@ import pwd
 import secrets
 import socket
 import ssl
-import subprocess
 import time
 
 import voip_ami
@@ -242,17 +241,6 @@ def reload():
         for module in ("pbx_config.so", "res_pjsip.so", "http", "manager"):
             session.ask("Reload", Module=module)
     return True
-
-
-def version():
-    """Return the installed Asterisk's version. Raises when it is not installed."""
-    try:
-        done = subprocess.run(
-            [_BINARY, "-V"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as err:
-        raise CommandExecutionError(f"{_BINARY}: {err}") from err
-    return done.stdout.strip().removeprefix("Asterisk ")
 
 
 def check_config(stage):

@@ -174,13 +174,18 @@ def forwarding():
 
 def version():
     """Return the installed daemon's version. Raises when it is not installed or does not start."""
+    return _said("--version").split("Version:")[-1].strip()
+
+
+def _said(option):
+    """What the daemon's binary writes when it gets only this option."""
     try:
         done = subprocess.run(
-            [_BINARY, "--version"], capture_output=True, text=True, timeout=5, check=True
+            [_BINARY, option], capture_output=True, text=True, timeout=5, check=True
         )
     except (OSError, subprocess.SubprocessError) as err:
         raise CommandExecutionError(f"{_BINARY}: {err}") from err
-    return (done.stdout + done.stderr).split("Version:")[-1].strip()
+    return done.stdout + done.stderr
 
 
 def status():
@@ -204,13 +209,7 @@ def status():
 
 def known_options():
     """Return the long options that the installed daemon knows: what its file may contain."""
-    try:
-        done = subprocess.run(
-            [_BINARY, "--help"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as err:
-        raise CommandExecutionError(f"{_BINARY}: {err}") from err
-    return voip_options.long_options(done.stdout + done.stderr)
+    return voip_options.long_options(_said("--help"))
 
 
 def check_config(stage):

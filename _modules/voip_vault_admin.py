@@ -196,14 +196,7 @@ def read(path, **kwargs):
 
     Policy: `provision`. Refuses to run as a job, as voip_vault.read does.
     """
-    try:
-        return __salt__["voip_vault.read"](path, identity="provision", **kwargs)
-    except NotFound:
-        return {}
-    except Denied:
-        if __opts__["test"]:
-            return {}
-        raise
+    return _or_nothing(lambda: __salt__["voip_vault.read"](path, identity="provision", **kwargs))
 
 
 def describe_authority(mount):
@@ -219,14 +212,16 @@ def _differing_objects():
     )
     found = {}
     for path, values in wanted.items():
-        if difference := voip_vault_plan.difference(_read_object(path), values):
+        current = _or_nothing(lambda path=path: _vault().read(path))
+        if difference := voip_vault_plan.difference(current, values):
             found[path] = (difference, values)
     return found
 
 
-def _read_object(path):
+def _or_nothing(ask):
+    """What ask() returns; {} where there is nothing, or, with test=True, no permission yet."""
     try:
-        return _vault().read(path)
+        return ask()
     except NotFound:
         return {}
     except Denied:

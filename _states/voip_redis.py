@@ -1,6 +1,6 @@
 """Redis' ACL users and certificate."""
 
-from salt.exceptions import CommandExecutionError
+import voip_beats
 
 __virtualname__ = "voip_redis"
 
@@ -16,31 +16,21 @@ def users(name, users):
 
     users: {host: {"keys", "channels", "commands"}}.
     """
-    return _converge(
+    return voip_beats.converge(
         name,
-        lambda: __salt__["voip_redis.difference"](users, name),
-        lambda: __salt__["voip_redis.write"](users, name),
+        __opts__["test"],
+        check=lambda: __salt__["voip_redis.difference"](users, name),
+        act=lambda _: __salt__["voip_redis.write"](users, name),
+        done="set",
     )
 
 
 def remote_users(name, users):
     """An existing server has these users, with the Vault's passwords. name: only a label."""
-    return _converge(
+    return voip_beats.converge(
         name,
-        lambda: __salt__["voip_redis.remote_difference"](users),
-        lambda: __salt__["voip_redis.set_remote"](users),
+        __opts__["test"],
+        check=lambda: __salt__["voip_redis.remote_difference"](users),
+        act=lambda _: __salt__["voip_redis.set_remote"](users),
+        done="set",
     )
-
-
-def _converge(name, check, act):
-    ret = {"name": name, "result": True, "changes": {}, "comment": "as wanted"}
-    try:
-        ret["changes"] = check()
-        if not ret["changes"]:
-            return ret
-        if __opts__["test"]:
-            return ret | {"result": None, "comment": f"{len(ret['changes'])} would be set"}
-        act()
-    except CommandExecutionError as err:
-        return ret | {"result": False, "changes": {}, "comment": str(err)}
-    return ret | {"comment": f"{len(ret['changes'])} set"}

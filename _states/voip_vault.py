@@ -4,7 +4,7 @@ Each state converges a whole set, with one read per object: engines, identities 
 PKI roles), certificate authorities, generated secrets. No change ever shows a secret.
 """
 
-from salt.exceptions import CommandExecutionError
+import voip_beats
 
 __virtualname__ = "voip_vault"
 
@@ -94,15 +94,4 @@ def enrolled(name):
 
 
 def _converge(name, check, act):
-    """The three beats. check: returns the changes. act: takes them."""
-    ret = {"name": name, "result": True, "changes": {}, "comment": "as wanted"}
-    try:
-        ret["changes"] = check()
-        if not ret["changes"]:
-            return ret
-        if __opts__["test"]:
-            return ret | {"result": None, "comment": f"{len(ret['changes'])} would be made"}
-        act(ret["changes"])
-    except CommandExecutionError as err:
-        return ret | {"result": False, "changes": {}, "comment": str(err)}
-    return ret | {"comment": f"{len(ret['changes'])} made"}
+    return voip_beats.converge(name, __opts__["test"], check, act, done="made")
