@@ -95,7 +95,7 @@ def print_report(report: CallReport, console: Console) -> None:
         reason = failure.reason if failure else "the proof is not complete"
         code = f" (SIP {failure.sip_code})" if failure and failure.sip_code else ""
         console.print(f"[bold red]✗ {escape(title)}: failed at “{escape(step)}”[/]{code}")
-        console.print(f"  {escape(reason)}")
+        console.print(f"  {escape(reason)}", soft_wrap=True)
     else:
         rang = "" if report.ring_ms is None else f", rang after {report.ring_ms} ms"
         console.print(
@@ -126,7 +126,7 @@ def _print_audio(report: CallReport, console: Console) -> None:
             f"{heard.tone_hz} Hz{level}, {heard.share:.1%} of the power, "
             f"{heard.present_s:.2f} s of {heard.expected_s:.2f} s"
         )
-        console.print(f"  {mark} {escape(who)}: {escape(words)}")
+        console.print(f"  {mark} {escape(who)}: {escape(words)}", soft_wrap=True)
 
 
 def _table(legs: Sequence[Leg]) -> Table:
