@@ -129,6 +129,14 @@ def test_every_port_is_a_declared_one(call_on_the_wire, network):
     assert call_on_the_wire[network].outbound <= OUTBOUND
 
 
+def test_media_keys_can_be_read_on_the_control_port_only(call_on_the_wire):
+    """RTPEngine's control protocol knows no encryption: its one hop, from sip-1 to media-1, is on
+    the internal network and closed to everybody else. Nowhere else may a key be read."""
+    assert call_on_the_wire["external"].clear_keys == set()
+    port = f":{pillar().services['rtpengine']['ng'].ports[0]}"
+    assert all(port in flow for flow in call_on_the_wire["internal"].clear_keys)
+
+
 def test_what_must_not_be_there_would_be_found():
     hosts = pillar().hosts
     proxy, media = str(hosts["sip-1"].external), str(hosts["media-1"].external)

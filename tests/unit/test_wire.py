@@ -145,6 +145,12 @@ def test_a_refusal_without_a_body_is_in_order(ports):
     assert found.is_clean
 
 
+def test_a_readable_media_key_is_found(ports):
+    offer = b"1 d3:sdp40:a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:xe"
+    found = judge([udp("192.168.64.10", 4000, "192.168.64.20", 22222, offer)], ports)
+    assert found.clear_keys == {"udp 192.168.64.10:4000 to 192.168.64.20:22222"}
+
+
 def test_tls_is_not_sip(ports):
     record = b"\x16\x03\x03\x00\x40" + os.urandom(64)
     found = judge([tcp(UA, 4000, PROXY, 5071, record)], ports)

@@ -22,6 +22,7 @@ SIP_START = re.compile(
     rb"(?:^|\r\n)(?:SIP/2\.0 [1-6]\d\d |[A-Z]{3,12} sips?:[^\r\n]{1,512} SIP/2\.0\r\n)"
 )
 CONTENT_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[ \t]*(\d+)", re.IGNORECASE)
+CRYPTO = b"a=crypto:"
 SDP = re.compile(rb"v=0\r?\no=")
 
 
@@ -44,12 +45,14 @@ class Findings:
     """What was found; each entry is a sentence. Counters say how much was looked at.
 
     outbound: (protocol, port) of what hosts asked of others outside the platform's networks.
+    clear_keys: the flows in which an SRTP master key (RFC 4568) could be read.
     """
 
     cleartext_sip: list[str] = field(default_factory=list)
     audible: list[str] = field(default_factory=list)
     undeclared: list[str] = field(default_factory=list)
     outbound: set[tuple[str, int]] = field(default_factory=set)
+    clear_keys: set[str] = field(default_factory=set)
     packets: int = 0
     media_streams: int = 0
     media_packets: int = 0
@@ -105,6 +108,8 @@ def analyse(
             for port in ports
         ):
             findings.undeclared.append(f"{name}: {len(members)} packets, no declared port")
+        if any(CRYPTO in member.payload for member in members):
+            findings.clear_keys.add(name)
         if protocol == "udp":
             for member in members:
                 _look_for_sip(member.payload, name, findings)
