@@ -110,7 +110,8 @@ def registrations(number):
     Each: contact, received, socket, expires_s, user_agent, call_id, connection_id.
     """
     try:
-        return voip_kamailio.contacts(rpc("ul.lookup", "location", number))
+        # Salt's command line makes an integer of 1002.
+        return voip_kamailio.contacts(rpc("ul.lookup", "location", str(number)))
     except NotFound:
         return []
 
@@ -119,7 +120,7 @@ def unregister(number):
     """Remove every contact of one subscriber; tells whether there was one."""
     known = bool(registrations(number))
     if known:
-        rpc("ul.rm", "location", number)
+        rpc("ul.rm", "location", str(number))
     return known
 
 
