@@ -51,6 +51,7 @@ class Health:
     def is_ok(self) -> bool:
         return (
             bool(self.converged)
+            and not self.unavailable
             and self.master["running"]
             and all(guest["state"] == "running" for guest in self.guests.values())
             and all(self.minions.values())

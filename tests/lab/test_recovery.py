@@ -29,9 +29,10 @@ def well_before_and_after():
     assert_well()
 
 
-def voip(*words, timeout=UP_S):
+def voip(*words, timeout=UP_S, environment=None):
     return subprocess.run(
         [VOIP, *words],
+        env=os.environ | (environment or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -167,6 +168,30 @@ def test_dead_mirror(on, goes_on):
         up()
     check()
     assert "install ok installed" in on("pbx-1", "dpkg-query", "-W", "-f", "${Status}", package)
+
+
+def test_dead_mirror_of_the_host(provider, tmp_path):
+    """A fresh checkout with an empty cache, and an archive that does not answer."""
+    proxy = f"http://{provider.master_address}:9"  # this host, where nothing listens
+    configuration = tmp_path / "apt.conf"
+    configuration.write_text(
+        f'Acquire::http::Proxy "{proxy}";\nAcquire::https::Proxy "{proxy}";\n'
+        'Acquire::Retries "0";\n'
+    )
+    elsewhere = {
+        "APT_CONFIG": str(configuration),
+        "VOIP_STATE_DIR": str(tmp_path / "state"),
+        "VOIP_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    try:
+        done = voip("up", "--yes", environment=elsewhere)
+        assert done.returncode == 1, done.stderr
+        assert "the package mirror did not deliver" in done.stderr
+        assert "run the same command again" in done.stderr
+        assert "kamailio is not available" in done.stderr
+        assert not list((tmp_path / "cache").glob("images/*")), "a half-made image is kept"
+    finally:
+        assert voip("destroy", "--yes", environment=elsewhere).returncode == 0
 
 
 def test_malformed_pillar_touches_no_host():

@@ -101,6 +101,7 @@ def deployment(**values):
         {"components": [component(active="failed")]},
         {"components": [component(is_safe=False)]},
         {"components": [component(problem="sealed")]},
+        {"unavailable": {"asterisk": "tried local: none"}},
     ],
 )
 def test_one_bad_part_is_not_well(worse):

@@ -108,7 +108,9 @@ def _packages(step: Step, pillar: Pillar, summary: Summary) -> None:
     summary.unavailable = {
         name: str(choice) for name, choice in choices.items() if choice.source is None
     }
-    step.done(", ".join(f"{name}: {choice.source}" for name, choice in choices.items()))
+    for why in summary.unavailable.values():
+        step.note(why)
+    step.done(", ".join(f"{name}: {c.source or 'unavailable'}" for name, c in choices.items()))
 
 
 def start_master(pillar: Pillar, provider: Provider) -> str:
