@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from voip_stack.problem import Problem
 
@@ -45,20 +46,30 @@ def run_long(argv: Sequence[str], log: Path, *, clean: bool = False) -> int:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as output:
+        return _watched(argv, output, clean)[0]
+
+
+def run_said(argv: Sequence[str]) -> tuple[int, str]:
+    """As run_long, without a log: exit code and output. For what may fill the log's disk."""
+    return _watched(argv, subprocess.PIPE, True)
+
+
+def _watched(argv: Sequence[str], output: BinaryIO | int, clean: bool) -> tuple[int, str]:
+    with _lock:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={"PATH": os.environ.get("PATH", os.defpath)} if clean else None,
+        )
+        _running.add(process)
+    try:
+        said, _ = process.communicate()
+        return process.returncode, (said or b"").decode(errors="replace")
+    finally:
         with _lock:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={"PATH": os.environ.get("PATH", os.defpath)} if clean else None,
-            )
-            _running.add(process)
-        try:
-            return process.wait()
-        finally:
-            with _lock:
-                _running.discard(process)
+            _running.discard(process)
 
 
 def stop_all() -> None:

@@ -18,7 +18,7 @@ from voip_stack.pillar import Pillar
 from voip_stack.problem import Problem
 from voip_stack.providers import bootstrap
 from voip_stack.providers.lab import nspawn, units
-from voip_stack.providers.lab.commands import run_long
+from voip_stack.providers.lab.commands import run_said
 
 SPARE_MIB = 1024
 # Beyond what every minion has: few processes, no lookups, nothing that a container cannot have.
@@ -62,15 +62,12 @@ def copy(name: str, image: Path) -> None:
     cache.remove(partial)
     final.parent.mkdir(parents=True, exist_ok=True)
     os.chmod(final.parent, 0o700)
-    log = paths.logs_dir() / f"copy-{name}.log"
-    log.unlink(missing_ok=True)
-    argv = ["cp", "--archive", "--reflink=auto", str(image), str(partial)]
-    if run_long(argv, log, clean=True):
-        said = log.read_text(errors="replace")
+    code, said = run_said(["cp", "--archive", "--reflink=auto", str(image), str(partial)])
+    if code:
         cache.remove(partial)
         if "No space left" in said:
             raise full_disk(final.parent)
-        raise Problem(f"The guest {name} could not be copied: {said.strip()[-300:]}", str(log))
+        raise Problem(f"The guest {name} could not be copied: {said.strip()[-300:]}", str(image))
     (partial / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
     partial.rename(final)
 

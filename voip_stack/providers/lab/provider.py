@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import psutil
@@ -196,16 +196,19 @@ class LabProvider(Provider):
 
     @staticmethod
     def _parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        pool = ThreadPoolExecutor(WORKERS)
-        try:
-            return list(pool.map(work, items))
-        except BaseException:
-            # Ctrl-C, or one of them failed: the others' commands end, their threads with them.
-            pool.shutdown(wait=False, cancel_futures=True)
-            commands.stop_all()
-            raise
-        finally:
-            pool.shutdown()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            futures = [pool.submit(work, item) for item in items]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+                return [future.result() for future in futures]
+            except BaseException:
+                # Ctrl-C, or one of them failed: the others' commands end, their threads with them.
+                pool.shutdown(wait=False, cancel_futures=True)
+                # Not wait(): it never calls a cancelled one done.
+                while not all(future.done() for future in futures):
+                    commands.stop_all()
+                    time.sleep(0.1)
+                raise
 
     def _remove_undeclared(self, record: registry.Record, progress: Progress) -> None:
         """A host that left the pillar takes its guest with it."""
