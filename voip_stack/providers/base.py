@@ -91,6 +91,9 @@ class Provider(ABC):
     def ensure_guests(self, progress: Progress) -> None:
         """Every host of the pillar runs, reachable, its minion configured."""
 
+    def fill_cache(self, progress: Progress) -> None:  # noqa: B027 - optional
+        """Make now what is kept between deployments, so that a later `up` finds it."""
+
     def settle(self, progress: Progress) -> None:  # noqa: B027 - optional
         """Called after the hosts have converged."""
 

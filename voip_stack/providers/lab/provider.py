@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -39,6 +40,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 EXIT_MACHINE = 3
 WORKERS = 2
+INDEX_DAYS = 7
 PACKAGES = (
     "systemd-container", "mmdebstrap", "nftables", "iproute2", "util-linux", "ca-certificates",
     "debian-archive-keyring", "tcpdump",
@@ -144,6 +146,7 @@ class LabProvider(Provider):
             for address in addresses.lookup(host)
         ]
         netns.ensure(record, self.pillar, egress.Exits(resolvers, proxies))
+        netns.pass_host_firewall(record)
         netns.switch_on_forwarding(record, [*resolvers, *(host for host, _ in proxies)])
 
     @property
@@ -174,13 +177,23 @@ class LabProvider(Provider):
                 nspawn.plug(record, spec.name)
         progress("wait until they have booted")
         nspawn.wait_until_up(record, specs)
+        self._refresh_indexes(
+            [name for name in absent if self.pillar.hosts[name].is_minion], progress
+        )
 
-    def _make(self, names: list[str], progress: Progress) -> None:
+    def fill_cache(self, progress: Progress) -> None:
+        self._images(list(self.pillar.hosts), progress)
+
+    def _images(self, names: list[str], progress: Progress) -> dict[images.Kind, Path]:
         mirror = host_mirror()
         wanted = images.kinds(self.pillar, names)
-        made = dict(zip(wanted, self._parallel(
+        made = self._parallel(
             lambda kind: images.ensure(self.cache, kind, mirror, paths.logs_dir(), progress), wanted
-        ), strict=True))  # fmt: skip
+        )
+        return dict(zip(wanted, made, strict=True))
+
+    def _make(self, names: list[str], progress: Progress) -> None:
+        made = self._images(names, progress)
         of_guest = {name: made[images.kind_of(self.pillar, name)] for name in names}
         guests.require_space(list(of_guest.values()))
 
@@ -193,6 +206,21 @@ class LabProvider(Provider):
             progress(f"{name} copied in {took:.1f} s, {count} packages at hand")
 
         self._parallel(copy, names)
+
+    def _refresh_indexes(self, names: list[str], progress: Progress) -> None:
+        """An image's package index ages: files that it names leave the mirror after a while."""
+        oldest = time.time() - INDEX_DAYS * 86400
+        stale = [name for name in names if guests.index_time(name) < oldest]
+        if not stale:
+            return
+        progress(f"the images' package index is older than {INDEX_DAYS} days: asking the mirror")
+
+        def refresh(name: str) -> None:
+            argv = ["apt-get", "-q", "update"]
+            if self.run(name, argv, check=False, timeout=300).returncode:
+                self._notes.append(f"{name}: the package index is old and the mirror is silent")
+
+        self._parallel(refresh, stale)
 
     @staticmethod
     def _parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
