@@ -25,6 +25,7 @@ from voip_stack.providers.lab import (
     guests,
     images,
     limits,
+    netns,
     nspawn,
     registry,
     survey,
@@ -104,6 +105,34 @@ class TestEgress:
 
     def test_lab_names_are_table_names(self):
         assert egress.table_name("voip-1a2b") == "voip_1a2b"
+
+
+class TestHostFirewall:
+    def ask(self, monkeypatch, policy):
+        """Whether and how the host's FORWARD chain is told to let a lab by."""
+        told = []
+
+        def run(argv, **_):
+            told.append(argv)
+            return f"-P FORWARD {policy}\n"
+
+        monkeypatch.setattr(netns.shutil, "which", lambda name: f"/sbin/{name}")
+        monkeypatch.setattr(netns, "run", run)
+        absent = subprocess.CompletedProcess([], 1)
+        monkeypatch.setattr(netns.subprocess, "run", lambda *_, **__: absent)
+        record = registry.Record("voip-1", "", "", "", "", "", "169.254.1.0/30")
+        netns.pass_host_firewall(record)
+        return [" ".join(argv) for argv in told if "-I" in argv]
+
+    def test_dockers_policy_lets_the_lab_by(self, monkeypatch):
+        told = self.ask(monkeypatch, "DROP")
+        assert told == [
+            f"iptables -w -I FORWARD {flag} vs1 -m comment --comment voip-1 -j ACCEPT"
+            for flag in ("-i", "-o")
+        ]
+
+    def test_an_open_host_is_left_alone(self, monkeypatch):
+        assert self.ask(monkeypatch, "ACCEPT") == []
 
 
 class TestLimits:

@@ -17,7 +17,7 @@ from voip_stack.master import keys
 from voip_stack.pillar import Pillar
 from voip_stack.problem import Problem
 from voip_stack.providers import bootstrap
-from voip_stack.providers.lab import nspawn, units
+from voip_stack.providers.lab import images, nspawn, units
 from voip_stack.providers.lab.commands import run_said
 
 SPARE_MIB = 1024
@@ -72,12 +72,18 @@ def copy(name: str, image: Path) -> None:
     partial.rename(final)
 
 
-def require_space(images: Sequence[Path]) -> None:
-    """Problem unless the images fit where the guests go, with some to spare."""
+def index_time(name: str) -> float:
+    """When the guest's image, and its package index with it, was made: seconds since the epoch."""
+    stamp = root(name) / images.STAMP
+    return stamp.stat().st_mtime if stamp.is_file() else 0.0
+
+
+def require_space(copies: Sequence[Path]) -> None:
+    """Problem unless the images to copy fit where the guests go, with some to spare."""
     target = next(path for path in (directory(), *directory().parents) if path.exists())
-    wanted = sum(_size_mib(image) for image in images) + SPARE_MIB
+    wanted = sum(_size_mib(image) for image in copies) + SPARE_MIB
     free = shutil.disk_usage(target).free // 2**20
-    if images and free < wanted:
+    if copies and free < wanted:
         raise Problem(
             f"The disk is too full for the guests: {free} MiB free, {wanted} MiB needed",
             str(directory()),

@@ -18,9 +18,11 @@ from voip_stack.providers.lab import aptconf, wheelhouse
 from voip_stack.providers.lab.commands import run, run_long
 
 # Raise when what is done to an image changes beyond the texts that its key covers.
-REVISION = "1"
+REVISION = "2"
 # An image that no `up` asked for in this time was replaced by another.
 UNUSED_DAYS = 14
+# Its time is the package index's: the index files carry the archive's.
+STAMP = "etc/voip-stack/image"
 COMMON = (
     "systemd", "systemd-sysv", "dbus", "iproute2", "iputils-ping", "netbase", "procps", "less",
     "python3", "ca-certificates", "openssl", "curl", "tcpdump", "netcat-openbsd",
@@ -89,6 +91,8 @@ def ensure(cache: Cache, kind: Kind, mirror: Mirror, logs: Path, progress: Progr
         if wheels is not None:
             _environment(root, wheels, log)
         _clean(root)
+        (root / STAMP).parent.mkdir(parents=True, exist_ok=True)
+        (root / STAMP).write_text(f"{kind}\n")
         progress(f"image {kind} made in {time.monotonic() - started:.0f} s")
 
     image = cache.entry("images", key(kind, mirror), make) / "root"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -94,6 +96,28 @@ def _ensure_bridges(lab: str, pillar: Pillar) -> None:
         run([*inside, "link", "set", bridge, "up"])
 
 
+def pass_host_firewall(record: Record) -> None:
+    """Where the host's own FORWARD chain drops by default (Docker sets it so), let the lab by.
+
+    An accept in the lab's table ends that table only: the host's other chains are asked as well.
+    What the lab may send is decided in its own table all the same.
+    """
+    if not shutil.which("iptables"):
+        return
+    if "-P FORWARD DROP" not in run(["iptables", "-w", "-S", "FORWARD"], check=False):
+        return
+    for rule in _firewall_rules(record):
+        if subprocess.run(
+            ["iptables", "-w", "-C", *rule], capture_output=True, check=False
+        ).returncode:
+            run(["iptables", "-w", "-I", *rule])
+
+
+def _firewall_rules(record: Record) -> list[list[str]]:
+    comment = ["-m", "comment", "--comment", record.name, "-j", "ACCEPT"]
+    return [["FORWARD", flag, veth(record), *comment] for flag in ("-i", "-o")]
+
+
 def switch_on_forwarding(record: Record, resolvers: Sequence[str]) -> None:
     """Forward between the lab's veth and the host's way out; the host's other nics stay as is."""
     for name in [veth(record), *addresses.outward_interfaces(resolvers)]:
@@ -125,6 +149,9 @@ def remove(record: Record) -> None:
     """Namespace, veth pair and the host's table; each may be gone already."""
     run(["nft", "delete", "table", "inet", egress.table_name(record.name)], check=False)
     run(["ip", "link", "delete", veth(record)], check=False)
+    if shutil.which("iptables"):
+        for rule in _firewall_rules(record):
+            run(["iptables", "-w", "-D", *rule], check=False)
     if path(record.name).exists():
         run(["ip", "netns", "delete", record.name], check=False)
         path(record.name).unlink(missing_ok=True)
