@@ -1,10 +1,10 @@
 """Rules for every test of the project."""
 
+import logging
 import sys
 
-import logging
-
 import pytest
+
 import salt
 
 # Salt 3008's NaclImporter has no find_spec, which pytest's importlib mode calls on every finder.
