@@ -6,9 +6,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from voip_stack import health, paths
+from voip_stack import health, paths, providers
 from voip_stack.cli import app
 from voip_stack.health import Component, Health
+from voip_stack.providers.base import Lab
 
 # By its file: a state and a module may have one name.
 _SPEC = importlib.util.spec_from_file_location(
@@ -121,3 +122,36 @@ def test_status_shows_and_exits_by_health(monkeypatch):
     found = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
     assert found["ok"] is False
     assert found["components"][0]["active"] == "failed"
+
+
+def lab(**values):
+    base = {
+        "name": "voip-0a1b2c3d", "state": "running", "user": "ci", "checkout": "/srv/[ci]/clone",
+        "created": "2030-01-01T00:00:00+0000", "guests": 5, "memory_mib": 3000, "disk_mib": 5000,
+    }  # fmt: skip
+    return Lab(**(base | values))
+
+
+def test_all_lists_every_lab_whose_and_what_it_uses(monkeypatch):
+    labs = [lab(), lab(name="voip-ffffffff", state="stopped, checkout gone", guests=0)]
+    monkeypatch.setattr(providers, "labs_of_the_machine", lambda: labs)
+    shown = CliRunner().invoke(app, ["status", "--all"])
+    assert shown.exit_code == 0
+    for expected in ("voip-0a1b2c3d", "ci", "/srv/[ci]/clone", "3000", "5000", "checkout gone"):
+        assert expected in shown.stdout
+    found = json.loads(CliRunner().invoke(app, ["status", "--all", "--json"]).stdout)
+    assert [item["state"] for item in found] == ["running", "stopped, checkout gone"]
+
+
+def test_all_without_a_lab(monkeypatch):
+    monkeypatch.setattr(providers, "labs_of_the_machine", list)
+    assert "no lab" in CliRunner().invoke(app, ["status", "--all"]).stdout
+    assert json.loads(CliRunner().invoke(app, ["status", "--all", "--json"]).stdout) == []
+
+
+def test_destroying_a_lab_that_is_not_there_says_where_the_others_are(monkeypatch, tmp_path):
+    monkeypatch.setenv("VOIP_STATE_DIR", str(tmp_path))
+    done = CliRunner().invoke(app, ["destroy", "--lab", "voip-00000000", "--yes"])
+    assert done.exit_code == 1
+    assert "There is no lab voip-00000000" in done.stderr
+    assert "status --all" in done.stderr

@@ -69,7 +69,7 @@ def _show(health: Health) -> None:
                 item.version or "-",
                 safe,
                 item.source or "-",
-                Text(item.problem, style="red") if item.problem else item.note,
+                Text(item.problem, style="red") if item.problem else Text(item.note or ""),
             )
         console.print(parts)
     for component, why in health.unavailable.items():
@@ -83,6 +83,7 @@ def _word(word: str, good: str) -> str:
 
 def _labs(as_json: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from voip_stack import providers
     from voip_stack.cli.console import wide_console
@@ -99,5 +100,5 @@ def _labs(as_json: bool) -> None:
     for heading in headings:
         grid.add_column(heading.replace("_", " "))
     for lab in labs:
-        grid.add_row(*(str(value) for value in lab.as_dict().values()))
+        grid.add_row(*(Text(str(value)) for value in lab.as_dict().values()))
     wide_console().print(grid)
