@@ -12,7 +12,7 @@ def __virtual__():
     return __virtualname__
 
 
-def managed(name, rules, addresses, networks, masters=(), master_ports=(4505, 4506), egress=None):
+def managed(name, rules, addresses, networks, masters=(), master_ports=(), egress=None):
     """Make table `inet voip` exactly what is declared.
 
     name: path of the rules file, loaded at boot by nftables.service.

@@ -195,7 +195,8 @@ def apply(monkeypatch):
     def run(host, test=False):
         state.__salt__ = host.functions()
         state.__opts__ = {"test": test}
-        return state.managed("/etc/nftables.d/voip.nft", [], {}, {}, masters=["192.168.64.1"])
+        masters = {"masters": ["192.168.64.1"], "master_ports": (4505, 4506)}
+        return state.managed("/etc/nftables.d/voip.nft", [], {}, {}, **masters)
 
     return run
 

@@ -107,7 +107,7 @@ def reactors(directory: Path) -> list[dict[str, list[str]]]:
 
 def minion_options() -> dict[str, Any]:
     """For `salt-call --local` on the control host: the same trees, no daemon, no master."""
-    options = master_options("127.0.0.1", (4505, 4506), None)
+    options = master_options("127.0.0.1", (0, 0), None)  # nothing of it listens
     kept = ("file_roots", "pillar_roots", "ext_pillar", *EXTENSIONS)
     home = paths.master_dir() / "local"
     return {name: options[name] for name in kept} | {
