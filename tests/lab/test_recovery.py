@@ -48,6 +48,18 @@ def up():
     return json.loads(done.stdout)
 
 
+def begin_up():
+    """Start `./voip up` as the leader of a process group, as a terminal has it."""
+    return subprocess.Popen(
+        [VOIP, "up", "--yes"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def assert_well():
     done = voip("status", timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -211,14 +223,7 @@ def test_malformed_pillar_touches_no_host():
 
 def test_interrupted_up_goes_on():
     """Ctrl-C while Salt converges: said so, nothing half done that the next run cannot use."""
-    process = subprocess.Popen(
-        [VOIP, "up", "--yes"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = begin_up()
     said = ""
     try:
         for line in process.stderr:
@@ -239,14 +244,7 @@ def test_interrupted_up_goes_on():
 
 def test_terminated_up_frees_its_lock():
     """A killed run leaves no lock that a later one would wait for."""
-    process = subprocess.Popen(
-        [VOIP, "up", "--yes"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = begin_up()
     for line in process.stderr:
         if "Wait for the minions" in line or "Converge the hosts" in line:
             break
