@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from voip_stack.pillar import PillarError, compile_for, load
+from voip_stack.pillar.components import Pgbouncer
 
 CHECKOUT = Path(__file__).parents[2]
 REFUSED = yaml.safe_load((Path(__file__).parent / "pillar_refused.yaml").read_text())
@@ -117,3 +118,8 @@ def test_ssh_is_let_in_only_where_the_provider_manages_by_it(pillar):
 def test_the_root_ca_comes_from_the_facts(pillar):
     assert "ca_pem" not in compile_for(pillar, "sip-1", {})["pki"]
     assert compile_for(pillar, "sip-1", {"ca_pem": "PEM"})["pki"]["ca_pem"] == "PEM"
+
+
+def test_the_proxy_finds_the_pooler_at_its_port(pillar):
+    moved = pillar.model_copy(update={"pgbouncer": Pgbouncer(port=6500)})
+    assert compile_for(moved, "sip-1", {})["kamailio"]["database"]["port"] == 6500

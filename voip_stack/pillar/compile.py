@@ -52,6 +52,8 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         compiled["management"] = pillar.providers.lima.management.model_dump(mode="json")
     for component in components:
         compiled[component] = getattr(pillar, component).model_dump(mode="json")
+    if "kamailio" in components:
+        compiled["kamailio"]["database"]["port"] = pillar.pgbouncer.port
     if roles & ROUTED_ROLES:
         compiled["routing"] = pillar.routing.model_dump(mode="json")
     if roles & SUBSCRIBER_ROLES:

@@ -20,10 +20,9 @@ class AuthFailures(Component):
 
 
 class Pooler(Component):
-    """The local pooler's socket. It holds the credential: none is here."""
+    """The local pooler's socket, at its own port. It holds the credential: none is here."""
 
     socket_directory: Annotated[str, Field(pattern=r"^/[a-z0-9/_-]+$")] = "/run/pgbouncer"
-    port: Annotated[int, Field(ge=1, le=65535)] = 6432
     name: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio"
     user: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio"
 
