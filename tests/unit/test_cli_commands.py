@@ -121,9 +121,13 @@ def test_interrupt_is_130_and_says_how_to_go_on():
 
 
 def test_help_is_quick():
-    started = time.monotonic()
+    """In processor time: the machine may be busy with a lab."""
+    before = os.times()
     subprocess.run([str(paths.checkout() / "voip"), "--help"], check=True, capture_output=True)
-    assert time.monotonic() - started < 2  # 0.2 s on an idle machine
+    after = os.times()
+    used = sum(getattr(after, key) - getattr(before, key)
+               for key in ("children_user", "children_system"))  # fmt: skip
+    assert used < 1  # 0.2 s on an idle machine
 
 
 def test_help_imports_neither_salt_nor_pydantic():
