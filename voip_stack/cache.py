@@ -18,6 +18,8 @@ from pathlib import Path
 
 from voip_stack import paths
 
+PARTIAL = ".partial-"
+
 
 def digest(*parts: str | bytes | Path) -> str:
     """Sixteen hex digits of SHA-256 over `parts` in order; a Path stands for its content."""
@@ -54,7 +56,7 @@ class Cache:
         with self.lock(f"{kind}-{key}"):
             if final.is_dir():  # another process was quicker
                 return final
-            partial = final.with_name(f".partial-{key}")
+            partial = final.with_name(f"{PARTIAL}{key}")
             remove(partial)  # left by a run that was killed: the lock says nobody works on it
             partial.mkdir(parents=True)
             try:
@@ -67,13 +69,17 @@ class Cache:
 
     def prune(self, kind: str, days: float) -> list[str]:
         """Remove the entries of `kind` that nobody asked for in `days`. Returns their keys."""
-        oldest = time.time() - days * 86400
-        gone = []
-        for path in sorted((self.root / kind).glob("[!.]*")):
-            with self.lock(f"{kind}-{path.name}"):
-                if path.is_dir() and path.stat().st_mtime < oldest:
+        now, gone = time.time(), []
+        for path in sorted((self.root / kind).glob("*")):
+            key = path.name.removeprefix(PARTIAL)
+            # Half of an entry whose maker was killed: nobody works on one for a day.
+            allowed = days if key == path.name else 1
+            if now - path.stat().st_mtime < allowed * 86400:
+                continue
+            with self.lock(f"{kind}-{key}"):
+                if path.is_dir() and now - path.stat().st_mtime > allowed * 86400:
                     remove(path)
-                    gone.append(path.name)
+                    gone.append(key)
         return gone
 
     @contextmanager

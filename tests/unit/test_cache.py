@@ -82,6 +82,15 @@ def test_prune_removes_what_nobody_asked_for(cache):
     assert cache.has("images", "asked")
 
 
+def test_prune_removes_the_half_of_a_killed_maker(cache):
+    half = cache.root / "images" / ".partial-key"
+    half.mkdir(parents=True)
+    assert cache.prune("images", 14) == []
+    os.utime(half, (0, 0))
+    assert cache.prune("images", 14) == ["key"]
+    assert not half.exists()
+
+
 def test_digest_tells_boundaries_apart(tmp_path):
     assert digest("ab", "c") != digest("a", "bc")
     file = tmp_path / "file"

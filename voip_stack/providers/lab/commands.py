@@ -57,7 +57,8 @@ def run_said(argv: Sequence[str]) -> tuple[int, str]:
 def _watched(argv: Sequence[str], output: BinaryIO | int, clean: bool) -> tuple[int, str]:
     with _lock:
         process = subprocess.Popen(
-            argv,
+            # Should this process be killed: none must go on writing into what the next run clears.
+            ["setpriv", "--pdeathsig=TERM", "--", *argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
