@@ -12,6 +12,13 @@ Configure PostgreSQL:
     - require:
       - voip_package: Install PostgreSQL
 
+Confine the PostgreSQL service:
+  file.managed:
+    - name: /etc/systemd/system/postgresql@.service.d/voip.conf
+    - source: salt://postgresql/files/voip-unit.conf
+    - makedirs: true
+    - mode: "0644"
+
 {%- for file in ('pg_hba.conf', 'pg_ident.conf') %}
 
 Write {{ file }}:

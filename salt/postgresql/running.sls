@@ -11,6 +11,7 @@ Run PostgreSQL:
     - paths:
       - /usr/lib/postgresql/{{ version }}/bin/postgres
       - {{ directory }}/conf.d/voip.conf
+      - /etc/systemd/system/postgresql@.service.d
     - reload_paths:
       - {{ directory }}/pg_hba.conf
       - {{ directory }}/pg_ident.conf
@@ -18,6 +19,7 @@ Run PostgreSQL:
     - watch:
       - voip_package: Install PostgreSQL
       - file: Configure PostgreSQL
+      - file: Confine the PostgreSQL service
       - file: Write pg_hba.conf
       - file: Write pg_ident.conf
       - voip_certificate: Give PostgreSQL its certificate
