@@ -137,7 +137,7 @@ class Steps:
         self._handler: logging.Handler | None = None
 
     def __enter__(self) -> Steps:
-        paths.logs_dir().mkdir(parents=True, exist_ok=True)
+        _make_writable(paths.logs_dir())
         if self._lock:
             self._lock_file = _exclusive(paths.state_dir() / "lock", self.name)
         _forget_old(paths.logs_dir(), self.name)
@@ -230,6 +230,21 @@ def _is_stop(error: BaseException) -> bool:
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now()
+
+
+def _make_writable(directory: Path) -> None:
+    """The logs' directory, and with it the state directory, is ours to write. Problem when not."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        is_ours = os.access(directory, os.W_OK) and os.access(directory.parent, os.W_OK)
+    except PermissionError:
+        is_ours = False
+    if not is_ours:
+        raise Problem(
+            "The state directory cannot be written by this user",
+            str(directory.parent),
+            "run as the user who ran ./voip up before (sudo?), or use a checkout of your own",
+        )
 
 
 def _exclusive(file: Path, name: str) -> IO[str]:

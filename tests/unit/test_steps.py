@@ -94,3 +94,9 @@ def test_old_logs_are_forgotten(tmp_path):
     with Steps("up") as steps:
         assert steps.log_path.exists()
     assert len(list(logs.glob("*-up.log"))) == 30
+
+
+def test_foreign_state_directory_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(Problem, match="cannot be written by this user"), Steps("up"):
+        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -73,12 +74,20 @@ def _same_provider(name: str | None) -> None:
 
 def _machine(steps: Steps, provider: Provider, yes: bool) -> None:
     with steps.step("Check this machine") as step:
-        plan = machine.plan(machine.look(provider.packages_needed()))
+        found = machine.look(provider.packages_needed())
+        if not found.is_root:
+            # Before packages are asked for: where root is needed, they would not help.
+            _refuse(provider)
+        plan = machine.plan(found)
         if plan.problem:
             raise plan.problem
         step.done("nothing is missing" if not plan.install else f"{len(plan.install)} missing")
     if plan.install:
         _install(steps, plan.install, yes)
+    _refuse(provider)
+
+
+def _refuse(provider: Provider) -> None:
     for problem in provider.problems():
         raise problem
 
@@ -145,7 +154,7 @@ def _say_only(pillar: Pillar, provider: Provider) -> Summary:
     lines.append(f"then state.apply on {', '.join(pillar.minions())}")
     if plan.problem:
         lines.append(f"but: {plan.problem}")
-    elif not plan.install:  # else what would find out may be among the missing
+    elif not plan.install or os.geteuid():  # else what would find out may be among the missing
         lines += [f"but: {problem}" for problem in provider.problems()]
     print("\n".join(lines))
     return Summary(provider.name)
