@@ -152,9 +152,9 @@ def _say_only(pillar: Pillar, provider: Provider) -> Summary:
         lines.append(f"guest {host}: {running.get(host, 'to be made')}")
     lines.append(f"Salt master: {'running' if daemon.is_running() else 'to be started'}")
     lines.append(f"then state.apply on {', '.join(pillar.minions())}")
+    if os.geteuid() or not plan.install:  # else what would find out may be among the missing
+        lines += [f"but: {problem}" for problem in provider.problems()]
     if plan.problem:
         lines.append(f"but: {plan.problem}")
-    elif not plan.install or os.geteuid():  # else what would find out may be among the missing
-        lines += [f"but: {problem}" for problem in provider.problems()]
     print("\n".join(lines))
     return Summary(provider.name)
