@@ -1,6 +1,7 @@
 """The master as `up` starts it, and a real minion with a key made beforehand."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ def master(tmp_path_factory):
     daemon.start()
     yield ports
     daemon.stop()
+    shutil.rmtree(config.socket_dir(), ignore_errors=True)
     patch.undo()
 
 

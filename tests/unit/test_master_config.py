@@ -1,8 +1,10 @@
 """The master's configuration and keys."""
 
+import shutil
 import stat
 
 import pytest
+import salt.config
 import salt.utils.crypt
 import yaml
 
@@ -14,7 +16,9 @@ from voip_stack.problem import Problem
 @pytest.fixture(autouse=True)
 def state_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("VOIP_STATE_DIR", str(tmp_path / "state"))
-    return tmp_path / "state"
+    yield tmp_path / "state"
+    # Pytest's paths are long: the sockets' directory is not below them.
+    shutil.rmtree(config.socket_dir(), ignore_errors=True)
 
 
 def options():
@@ -27,8 +31,15 @@ def test_nobody_is_accepted_unseen():
 
 
 def test_everything_it_writes_is_below_the_state_directory(state_dir):
-    for name in ("root_dir", "pki_dir", "cachedir", "extension_modules", "pidfile", "log_file"):
-        assert options()[name].startswith(str(state_dir)), name
+    """As Salt itself reads the file: with its defaults and its ideas of a root directory."""
+    config.write("127.0.0.1", (4505, 4506))
+    read = salt.config.master_config(str(state_dir / "master/master"))
+    ours = str(state_dir / "master")
+    for name in (
+        *("pki_dir", "cachedir", "extension_modules", "pidfile", "log_file", "key_logfile"),
+        *("token_dir", "syndic_dir", "sqlite_queue_dir"),
+    ):
+        assert read[name].startswith(ours), f"{name}: {read[name]}"
 
 
 def test_only_the_states_and_packages_are_served(tmp_path):
@@ -47,6 +58,10 @@ def test_pillar_modules_are_not_the_pillar_data():
 def test_deep_checkouts_get_a_short_socket_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("VOIP_STATE_DIR", str(tmp_path / ("deep/" * 20)))
     assert len(str(config.socket_dir())) <= config.SOCKET_DIRECTORY_MAX
+    config.write("127.0.0.1", (4505, 4506))
+    read = salt.config.master_config(str(paths.master_dir() / "master"))
+    assert read["sock_dir"] == str(config.socket_dir())
+    shutil.rmtree(config.socket_dir())
 
 
 def test_foreign_socket_directory_is_refused(tmp_path):

@@ -56,9 +56,11 @@ def master_options(
         "interface": interface,
         "publish_port": ports[0],
         "ret_port": ports[1],
-        "root_dir": str(home),
+        # Every path is given in full: Salt would put its root before a socket directory elsewhere.
+        "root_dir": "/",
         "pki_dir": str(home / "pki"),
         "cachedir": str(home / "cache"),
+        "sqlite_queue_dir": str(home / "cache" / "queues"),
         "extension_modules": str(home / "extmods"),
         "sock_dir": str(socket_dir()),
         "pidfile": str(home / "salt-master.pid"),
