@@ -13,6 +13,8 @@ from salt.exceptions import CommandExecutionError
 log = logging.getLogger(__name__)
 
 __virtualname__ = "voip_deploy"
+# What a call needs.
+CALL_PATH = ("kamailio", "rtpengine", "asterisk")
 ROOT_CA = "/etc/voip-stack/tls/ca.crt"
 
 
@@ -21,17 +23,28 @@ def __virtual__():
 
 
 def plan():
-    """Return {"first": [...], "then": [...], "all": [...]}: minions in the order of convergence.
+    """Return {"first", "then", "all", "proxies"}: lists of minions for the orchestrations.
 
-    first: those that serve secrets, certificates and data to the rest.
+    first: those that serve secrets, certificates and data to the rest. proxies: those to wait for
+    until they reach media relays and PBXs; none where one of these could not be had.
     """
-    from voip_stack import paths
+    from voip_stack import deployment, paths
     from voip_stack.pillar import load
+    from voip_stack.pillar.compile import is_available
 
     pillar = load(paths.pillar_dir())
     names = pillar.minions()
     first = [name for name in names if "devstack" in pillar.hosts[name].roles]
-    return {"first": first, "then": [name for name in names if name not in first], "all": names}
+    proxies = [name for name in names if "kamailio" in pillar.components_of(name)]
+    facts = deployment.read()
+    if not all(is_available(name, facts) for name in CALL_PATH):
+        proxies = []
+    return {
+        "first": first,
+        "then": [name for name in names if name not in first],
+        "all": names,
+        "proxies": proxies,
+    }
 
 
 def adopt_ca():

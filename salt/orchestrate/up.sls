@@ -47,3 +47,23 @@ Converge the other hosts:
     - queue: true
     - require:
       - salt: Give every host its Vault identity
+
+Wait until the proxies reach PBX and media relay:
+  salt.state:
+    - tgt: {{ plan['proxies'] | tojson }}
+    - tgt_type: list
+    - sls: kamailio.joined
+    - queue: true
+    - require:
+      - salt: Converge the other hosts
+
+{%- if plan['proxies'] %}
+
+Wait until the proxies reach relays and PBXs:
+  salt.function:
+    - name: voip_ready.proxy
+    - tgt: {{ plan['proxies'] | tojson }}
+    - tgt_type: list
+    - require:
+      - salt: Converge the other hosts
+{%- endif %}
