@@ -132,6 +132,11 @@ def dispatchers():
     return voip_kamailio.destinations(rpc("dispatcher.list"))
 
 
+def media_relays():
+    """Return the RTPEngines: [{url, state}], state as of dispatchers()."""
+    return voip_kamailio.media_relays(rpc("rtpengine.show", "all") or [])
+
+
 def dialogs():
     """Return the calls that are set up or going on: [{call_id, from, to, state, since, ref}]."""
     return voip_kamailio.dialogs(rpc("dlg.list") or [])
@@ -167,10 +172,27 @@ def status():
         "dialogs": len(dialogs()),
         "registered_users": users.get("registered_users", 0),
         "pbxs": dispatchers(),
-        "media": voip_kamailio.media_relays(rpc("rtpengine.show", "all") or []),
+        "media": media_relays(),
         "bans": bans(),
         "counters": counters(),
     }
+
+
+def reaches_peers():
+    """Raise CommandExecutionError unless a PBX and an RTPEngine answer this proxy; returns True.
+
+    RTPEngines are asked anew: one that was down at the last try is otherwise left out for
+    rtpengine_disable_tout, and tried again only by a call.
+    """
+    for relay in media_relays():
+        rpc("rtpengine.ping", relay["url"])
+    media = media_relays()
+    if not any(row["state"] == "active" for row in media):
+        raise CommandExecutionError(f"no RTPEngine answers: {[row['url'] for row in media]}")
+    pbxs = dispatchers()
+    if not any(row["state"] == "active" for row in pbxs):
+        raise CommandExecutionError(f"no PBX answers: {[row['uri'] for row in pbxs]}")
+    return True
 
 
 def reload_tables(files):

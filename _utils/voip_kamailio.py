@@ -326,8 +326,17 @@ def statistics(answer):
 
 
 def media_relays(answer):
-    """Normalise what `rtpengine.show` answers: [{url, enabled}]."""
-    return [{"url": row["url"], "enabled": not row.get("disabled")} for row in answer]
+    """Normalise what `rtpengine.show` answers: [{url, state}].
+
+    state: "active", "inactive" (did not answer the last time it was asked) or "disabled" (by hand).
+    """
+    return [{"url": row["url"], "state": _relay_state(row)} for row in answer]
+
+
+def _relay_state(row):
+    if row.get("disabled"):
+        return "disabled"
+    return "active" if row.get("active") else "inactive"
 
 
 def _text(value):

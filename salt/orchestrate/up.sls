@@ -47,23 +47,15 @@ Converge the other hosts:
     - queue: true
     - require:
       - salt: Give every host its Vault identity
+{%- if plan['proxies'] %}
 
+# A proxy that started before the relay would answer the first call with 503.
 Wait until the proxies reach PBX and media relay:
   salt.state:
     - tgt: {{ plan['proxies'] | tojson }}
     - tgt_type: list
     - sls: kamailio.joined
     - queue: true
-    - require:
-      - salt: Converge the other hosts
-
-{%- if plan['proxies'] %}
-
-Wait until the proxies reach relays and PBXs:
-  salt.function:
-    - name: voip_ready.proxy
-    - tgt: {{ plan['proxies'] | tojson }}
-    - tgt_type: list
     - require:
       - salt: Converge the other hosts
 {%- endif %}

@@ -220,9 +220,19 @@ def test_dialogs_know_the_first_leg():
 
 def test_statistics_and_relays():
     assert voip_kamailio.statistics(["script:scanners_dropped = 3"]) == {"scanners_dropped": 3}
-    assert voip_kamailio.media_relays(RPC["rtpengine.show all"]) == [
-        {"url": "udp:192.168.64.20:22222", "enabled": True}
-    ]
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ({"disabled": False, "active": True}, "active"),
+        ({"disabled": False, "active": False}, "inactive"),
+        ({"disabled": True, "active": True}, "disabled"),
+    ],
+)
+def test_media_relays(told, state):
+    (row,) = RPC["rtpengine.show all"]
+    assert voip_kamailio.media_relays([row | told]) == [{"url": row["url"], "state": state}]
 
 
 # -------------------------------------------------------------------- the module, against a socket
@@ -279,6 +289,21 @@ def test_status_of_a_running_proxy(proxy):
     assert found["registered_users"] == 2
     assert found["pbxs"][0]["state"] == "active"
     assert found["bans"] == ["198.18.64.99"]
+
+
+@pytest.mark.parametrize(
+    ("active", "pbxs", "words"),
+    [(True, "dispatcher.list", None), (False, "dispatcher.list", "RTPEngine"), (True, None, "PBX")],
+)
+def test_a_proxy_reaches_its_peers(proxy, active, pbxs, words):
+    (row,) = RPC["rtpengine.show all"]
+    proxy |= {"rtpengine.ping": {}, "rtpengine.show": [row | {"active": active}]}
+    proxy["dispatcher.list"] = RPC[pbxs] if pbxs else {"NRSETS": 0, "RECORDS": []}
+    if words is None:
+        assert module.reaches_peers()
+        return
+    with pytest.raises(CommandExecutionError, match=words):
+        module.reaches_peers()
 
 
 def test_reload_calls_what_the_files_need(proxy):
