@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from voip_stack import deployment, paths, providers
 from voip_stack.master import config, daemon
@@ -24,8 +25,13 @@ def destroy_checkout(steps: Steps) -> None:
 
 def destroy_other(name: str, steps: Steps) -> None:
     """Remove another lab of this machine, its master included."""
+    from voip_stack.providers.lab import registry
+
     with steps.step(f"Remove the lab {name}") as step:
+        record = registry.find(name)
         providers.destroy_lab(name, step)
+        if record is not None:
+            shutil.rmtree(config.socket_dir(Path(record.state_dir)), ignore_errors=True)
 
 
 def _forget_state() -> None:

@@ -27,9 +27,9 @@ EXTENSIONS = {
 }
 
 
-def socket_dir() -> Path:
-    """Where the master's sockets go: below the state directory, or a short path for deep ones."""
-    wanted = paths.master_dir() / "run"
+def socket_dir(state_dir: Path | None = None) -> Path:
+    """Where a master's sockets go: below the state directory, or a short path for deep ones."""
+    wanted = (state_dir or paths.state_dir()) / "master" / "run"
     if len(str(wanted)) <= SOCKET_DIRECTORY_MAX:
         return wanted
     digest = hashlib.sha256(str(wanted).encode()).hexdigest()[:10]
