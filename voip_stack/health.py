@@ -70,7 +70,7 @@ def look() -> Health:
     """Ask provider, master and minions. What does not answer is reported, not raised."""
     pillar = load(paths.pillar_dir())
     facts = deployment.read()
-    provider = providers.get(facts.get("provider"), pillar)
+    provider = providers.deployed(pillar)
     process = daemon.process()
     health = Health(
         provider.name,

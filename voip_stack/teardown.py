@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from voip_stack import deployment, paths, providers
+from voip_stack import paths, providers
 from voip_stack.master import config, daemon
 from voip_stack.pillar import load
 from voip_stack.steps import Steps
@@ -13,7 +13,7 @@ from voip_stack.steps import Steps
 
 def destroy_checkout(steps: Steps) -> None:
     """Remove what `up` made in this checkout; logs stay until the next `destroy`."""
-    provider = providers.get(deployment.read().get("provider"), load(paths.pillar_dir()))
+    provider = providers.deployed(load(paths.pillar_dir()))
     with steps.step("Stop the Salt master") as step:
         step.done("stopped" if daemon.stop() else "was not running")
     with steps.step("Remove guests and network") as step:

@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-from voip_stack import deployment, paths
+from voip_stack import deployment, paths, providers
 from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Provider
@@ -31,20 +31,12 @@ import voip_vault_client
 ROLE = "operator"
 
 
-def subscriber_password(number: str) -> str:
-    """The SIP password of one subscriber. Problem when there is none."""
-    found = subscriber_passwords([number])
-    if number not in found:
-        raise Problem(f"Subscriber {number} has no password in the Vault", "", "./voip up")
-    return found[number]
-
-
 def subscriber_passwords(numbers: Iterable[str]) -> dict[str, str]:
     """The SIP passwords of `numbers`; who has none is absent from the answer."""
     pillar = load(paths.pillar_dir())
     found: dict[str, str] = {}
     try:
-        session = _session(pillar, _provider(pillar))
+        session = _session(pillar, providers.deployed(pillar))
         for shard, members in voip_subscribers.by_shard(numbers).items():
             try:
                 document = session.read(f"{pillar.vault.kv_mount}/data/{shard}")["data"]
@@ -119,12 +111,6 @@ def _provisioner(pillar: Pillar) -> str:
         if "devstack" in pillar.hosts[name].roles:
             return name
     raise Problem("No host provisions the Vault", "pillar/topology.yaml", "give one role devstack")
-
-
-def _provider(pillar: Pillar) -> Provider:
-    from voip_stack import providers
-
-    return providers.get(deployment.read().get("provider"), pillar)
 
 
 class _Through(voip_vault_client.NamedHost):

@@ -21,9 +21,8 @@ def pillar() -> Pillar:
 def provider_of(name: str | None = None) -> Provider:
     """The provider that this checkout was deployed with, else the one detected."""
     from voip_stack import providers
-    from voip_stack.deployment import read
 
-    return providers.get(name or read().get("provider"), pillar())
+    return providers.deployed(pillar(), name)
 
 
 def require_host(host: str) -> None:

@@ -39,6 +39,13 @@ def get(name: str | None, pillar: Pillar) -> Provider:
     )
 
 
+def deployed(pillar: Pillar, name: str | None = None) -> Provider:
+    """The named provider, else the one this checkout was deployed with, else the detected one."""
+    from voip_stack import deployment
+
+    return get(name or deployment.read().get("provider"), pillar)
+
+
 def labs_of_the_machine() -> list[Lab]:
     """Every lab of this machine, also those whose checkout is gone."""
     from voip_stack.providers.lab import registry, survey

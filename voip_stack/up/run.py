@@ -26,7 +26,7 @@ def run(name: str | None, *, yes: bool, dry_run: bool = False) -> Summary:
     """Bring everything up. name: the provider, None for the recorded or detected one."""
     # Before the lock and the log: a refused pillar touches nothing at all.
     pillar = load(paths.pillar_dir())
-    provider = providers.get(name or deployment.read().get("provider"), pillar)
+    provider = providers.deployed(pillar, name)
     _same_provider(name)
     if dry_run:
         return _say_only(pillar, provider)

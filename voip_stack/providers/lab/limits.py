@@ -100,10 +100,6 @@ def _values(lab: str, guest: str, limit: Limit) -> Iterable[tuple[Path, str]]:
     return [(file, value) for file, value in found if (ROOT / file.parts[4]).is_dir()]
 
 
-def groups_of(lab: str, guest: str) -> list[Path]:
-    return [tree / lab / guest for tree in _trees() if (tree / lab / guest).is_dir()]
-
-
 def memory_used_mib(lab: str, guest: str) -> int | None:
     """Memory in use without the page cache, which is given back when needed."""
     unified = is_unified()

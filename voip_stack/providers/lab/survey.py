@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from voip_stack.providers.base import Lab
-from voip_stack.providers.lab import limits, netns
+from voip_stack.providers.lab import limits
 from voip_stack.providers.lab.registry import Record
 
 
@@ -46,7 +46,3 @@ def _disk_mib(directory: Path) -> int:
         return 0
     done = subprocess.run(["du", "-smx", str(directory)], capture_output=True, check=False)
     return int(done.stdout.split()[0]) if done.stdout else 0
-
-
-def has_network(record: Record) -> bool:
-    return record.is_of_this_boot and netns.exists(record.name)
