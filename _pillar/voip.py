@@ -19,14 +19,18 @@ _CACHE = {}
 
 
 def ext_pillar(minion_id, pillar, checkout, state_dir):
-    """Return {"voip": ...} for `minion_id`, {} for a host that the topology does not know."""
+    """Return {"voip": ..., "beacons": ...} for `minion_id`, {} for a host not in the topology."""
     from voip_stack.pillar import compile_for
+    from voip_stack.pillar.beacons import compile_beacons
 
     model = _model(Path(checkout) / "pillar")
     if minion_id not in model.minions():
         log.warning("Minion %s is not in pillar/topology.yaml: it gets no pillar", minion_id)
         return {}
-    return {"voip": compile_for(model, minion_id, _facts(Path(state_dir)))}
+    compiled = compile_for(model, minion_id, _facts(Path(state_dir)))
+    # Salt's minion reads its beacons from the pillar's top.
+    beacons = compile_beacons(model, minion_id, compiled["self"]["components"])
+    return {"voip": compiled} | ({"beacons": beacons} if beacons else {})
 
 
 def _model(directory):

@@ -1,22 +1,15 @@
 """The master as `up` starts it, and a real minion with a key made beforehand."""
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-import yaml
 
+from tests.integration.daemons import free_ports, start_minion, stop
 from voip_stack import paths
 from voip_stack.master import client, config, daemon, keys
 from voip_stack.problem import Problem
-
-SALT_MINION = str(Path(sys.executable).with_name("salt-minion"))
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +17,7 @@ def master(tmp_path_factory):
     """A running master on the loopback with free ports; its state directory is temporary."""
     patch = pytest.MonkeyPatch()
     patch.setenv("VOIP_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-    ports = _free_ports()
+    ports = free_ports()
     config.write("127.0.0.1", ports)
     keys.accept_only(["sip-1"])
     daemon.start()
@@ -43,52 +36,6 @@ def minion(master, tmp_path_factory):
     yield process
     stop(process)
     assert missing == [], (home / "out").read_text()
-
-
-def _free_ports():
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
-
-
-def start_minion(home, name, ports, pair):
-    pki = home / "pki"
-    pki.mkdir()
-    for source, target in (
-        (pair.private, "minion.pem"),
-        (pair.public, "minion.pub"),
-        (pair.master_public, "minion_master.pub"),
-    ):
-        (pki / target).write_bytes(source.read_bytes())
-    options = {
-        "id": name,
-        "master": "127.0.0.1",
-        "publish_port": ports[0],
-        "master_port": ports[1],
-        "root_dir": str(home),
-        "pki_dir": str(pki),
-        "cachedir": str(home / "cache"),
-        "sock_dir": str(home / "run"),
-        "log_file": str(home / "log"),
-        "pidfile": str(home / "pid"),
-        "enable_fqdns_grains": False,
-        "acceptance_wait_time": 1,
-        "multiprocessing": True,
-    }
-    (home / "minion").write_text(yaml.safe_dump(options))
-    with open(home / "out", "w") as output:
-        return subprocess.Popen(
-            [SALT_MINION, "-c", str(home), "-l", "warning"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def stop(process):
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(timeout=20)
 
 
 def test_it_runs_once(master):

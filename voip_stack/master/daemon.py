@@ -22,8 +22,8 @@ from voip_stack.problem import Problem
 
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 15
-# Imported by the master's own processes. Runners start afresh for each job.
-CODE = ("_pillar", "_utils", "voip_stack/pillar")
+# Imported by the master's own processes: pillar, and what the reactor's threads run.
+CODE = ("_pillar", "_utils", "_runners", "voip_stack/pillar", "voip_stack/events")
 
 
 def record_file() -> Path:

@@ -1,0 +1,11 @@
+"""What the master does about events of a host's Vault identity."""
+
+from __future__ import annotations
+
+from voip_stack.events import security
+from voip_stack.events.handlers import NothingMore
+
+
+def intercepted(host: str, data: NothingMore) -> None:
+    """Somebody else has unwrapped what was meant for `host`."""
+    security.report("identity/intercepted", host, "the wrapped secret_id had been read before")

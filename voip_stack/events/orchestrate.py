@@ -1,0 +1,46 @@
+"""Run one of salt/orchestrate/ from a handler, in the master's own process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from voip_stack.events import bus
+from voip_stack.problem import Problem
+
+
+def run(name: str, pillar: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Run salt/orchestrate/NAME.sls with `pillar`. Returns its states by their IDs.
+
+    name and pillar come from the handler's own tables, never from an event's data as it is.
+    Problem that names the first failed state.
+    """
+    import salt.runner
+
+    client = salt.runner.RunnerClient(bus.options())
+    returned = client.cmd(
+        "state.orchestrate",
+        [f"orchestrate.{name}"],
+        kwarg={"pillar": pillar},
+        print_event=False,
+        full_return=True,
+    )
+    states = _states(returned)
+    where = f"salt/orchestrate/{name}.sls"
+    if not states:
+        raise Problem(f"The orchestration {name} did not run: {str(returned)[:500]}", where)
+    for state_id, state in states.items():
+        comment = str(state.get("comment", ""))
+        if state.get("result") is False and "requisite failed" not in comment:
+            raise Problem(f"{state_id}: {comment[:1000]}", where)
+    return states
+
+
+def _states(returned: Any) -> dict[str, dict[str, Any]]:
+    result = returned.get("return", returned) if isinstance(returned, dict) else {}
+    data = result.get("data", {}) if isinstance(result, dict) else {}
+    found = next((value for value in data.values() if isinstance(value, dict)), {})
+    return {
+        str(state.get("__id__", tag)): state
+        for tag, state in found.items()
+        if isinstance(state, dict) and "result" in state
+    }

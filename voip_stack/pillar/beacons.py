@@ -1,0 +1,27 @@
+"""Which beacons watch a host, and how often: the pillar key `beacons` that Salt's minion reads.
+
+Beacons run in the minion's own loop, so an interval is also how often that loop is held up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from voip_stack.pillar.schema import Pillar
+
+# Beacon -> its settings for (pillar, host, components that could be had), None where it has
+# nothing to watch.
+Settings = Callable[[Pillar, str, list[str]], dict[str, Any] | None]
+TABLE: dict[str, Settings] = {}
+
+
+def compile_beacons(
+    pillar: Pillar, host: str, components: list[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return {beacon: [{setting: value}, ...]}, the form that Salt wants."""
+    found = {}
+    for name, settings in TABLE.items():
+        if (own := settings(pillar, host, components)) is not None:
+            found[name] = [{key: value} for key, value in own.items()]
+    return found
