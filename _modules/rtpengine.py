@@ -16,8 +16,6 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 __virtualname__ = "rtpengine"
 
 _BINARY = "/usr/bin/rtpengine"
-_CONTAINER = "/run/systemd/container"
-_KERNEL = "/proc/rtpengine/control"
 _TIMEOUT_S = 2.0
 _LARGEST = 65535
 
@@ -160,16 +158,15 @@ def statistics(host=None):
 
 
 def forwarding():
-    """Return {"mode", "reason"}: whether this host's RTPEngine forwards in kernel or user space.
+    """Return {"mode", "reason", "problem"}: whether RTPEngine forwards in kernel or user space.
 
-    A container shares its host's kernel, where nothing of ours is loaded; systemd says that it is
-    one in /run/systemd/container (Salt's grains tell some containers only).
+    Kernel only when packets can really go that way: a module that is loaded is not enough (see
+    `rtpengine_module.status`). problem: "" where the host could not do better.
     """
-    if os.path.exists(_CONTAINER):
-        return {"mode": "userspace", "reason": "shared kernel"}
-    if os.path.exists(_KERNEL):
-        return {"mode": "kernel", "reason": "xt_RTPENGINE is loaded"}
-    return {"mode": "userspace", "reason": "xt_RTPENGINE is not loaded"}
+    module = __salt__["rtpengine_module.status"]()
+    mode = "kernel" if module["is_forwarding"] else "userspace"
+    reason = module["reason"] or "xt_RTPENGINE has the table"
+    return {"mode": mode, "reason": reason, "problem": module["problem"]}
 
 
 def version():

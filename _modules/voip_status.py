@@ -74,7 +74,7 @@ def _look(name):
     try:
         if name == "rtpengine":
             forwarding = __salt__["rtpengine.forwarding"]()
-            return f"{forwarding['mode']}: {forwarding['reason']}", ""
+            return f"{forwarding['mode']}: {forwarding['reason']}", forwarding["problem"]
         if name == "openbao":
             return "", "sealed" if __salt__["voip_vault.status"]()["sealed"] else ""
     except (CommandExecutionError, KeyError) as err:

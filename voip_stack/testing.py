@@ -11,6 +11,8 @@ from voip_stack import paths
 from voip_stack.problem import Problem
 
 KINDS = ("unit", "render", "functional", "integration", "lab")
+# Only when asked for by name: it boots kernels of its own and takes minutes.
+BY_NAME = ("kernel",)
 # pytest's exit code when it collected nothing.
 NO_TESTS = 5
 
@@ -30,13 +32,12 @@ def select(arguments: list[str]) -> Selection:
     is_declined = "--no-lab" in words
     words = [word for word in words if word != "--no-lab"]
     kinds: tuple[str, ...] = KINDS
-    if words and words[0] in (*KINDS, "all"):
+    if words and words[0] in (*KINDS, *BY_NAME, "all"):
         kind = words.pop(0)
         kinds = KINDS if kind == "all" else (kind,)
     elif words and words[0].isalpha() and not (paths.checkout() / words[0]).exists():
-        raise Problem(
-            f"There is no kind of test {words[0]}", "", f"one of {', '.join(KINDS)}, all", 2
-        )
+        known = ", ".join((*KINDS, *BY_NAME, "all"))
+        raise Problem(f"There is no kind of test {words[0]}", "", f"one of {known}", 2)
     if words and words[0] == "--":
         words.pop(0)
     if is_declined:

@@ -13,7 +13,7 @@ Configure RTPEngine:
         addresses: {{ voip.self.addresses | tojson }}
         ports: {{ voip.ports.rtpengine | tojson }}
         settings: {{ voip.rtpengine | tojson }}
-        forwarding: {{ salt['rtpengine.forwarding']() | tojson }}
+        forwarding: {{ salt['rtpengine_module.wanted']() | tojson }}
     - require:
       - voip_package: Install RTPEngine
 
@@ -24,6 +24,6 @@ Confine the RTPEngine service:
     - files: [voip.conf]
     - mode: "0644"
     - context:
-        forwarding: {{ salt['rtpengine.forwarding']() | tojson }}
+        forwarding: {{ salt['rtpengine_module.wanted']() | tojson }}
     - require:
       - voip_package: Install RTPEngine

@@ -3,3 +3,4 @@ include:
   - rtpengine.installed
   - rtpengine.configured
   - rtpengine.running
+  - rtpengine.module

@@ -32,7 +32,11 @@ def host(monkeypatch):
         pillar = {"voip": {"self": {"components": list(packages)}}}
         functions = {
             "voip_package.status": lambda: {name: p for name, p in packages.items() if p},
-            "rtpengine.forwarding": lambda: {"mode": "userspace", "reason": "shared kernel"},
+            "rtpengine.forwarding": lambda: {
+                "mode": "userspace",
+                "reason": "shared kernel",
+                "problem": "",
+            },
         }
         monkeypatch.setattr(voip_status, "__pillar__", pillar, raising=False)
         monkeypatch.setattr(voip_status, "__salt__", functions, raising=False)

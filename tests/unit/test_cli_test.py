@@ -16,6 +16,7 @@ WITHOUT_LAB = tuple(kind for kind in KINDS if kind != "lab")
         (["all"], Selection(KINDS, False, ())),
         (["--no-lab"], Selection(WITHOUT_LAB, True, ())),
         (["unit"], Selection(("unit",), False, ())),
+        (["kernel"], Selection(("kernel",), False, ())),
         (["lab", "-k", "firewall"], Selection(("lab",), False, ("-k", "firewall"))),
         (["lab", "--", "-x"], Selection(("lab",), False, ("-x",))),
         (["-x", "--no-lab"], Selection(WITHOUT_LAB, True, ("-x",))),

@@ -195,20 +195,18 @@ def test_only_media_hosts_are_asked(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("present", "mode", "reason"),
+    ("status", "expected"),
     [
-        (["container"], "userspace", "shared kernel"),
-        (["container", "control"], "userspace", "shared kernel"),
-        (["control"], "kernel", "xt_RTPENGINE is loaded"),
-        ([], "userspace", "xt_RTPENGINE is not loaded"),
+        ((False, "shared kernel", ""), ("userspace", "shared kernel", "")),
+        ((False, "not loaded", "because"), ("userspace", "not loaded", "because")),
+        ((True, "", ""), ("kernel", "xt_RTPENGINE has the table", "")),
     ],
 )
-def test_forwarding(monkeypatch, tmp_path, present, mode, reason):
-    for name in present:
-        (tmp_path / name).touch()
-    monkeypatch.setattr(rtpengine, "_CONTAINER", str(tmp_path / "container"))
-    monkeypatch.setattr(rtpengine, "_KERNEL", str(tmp_path / "control"))
-    assert rtpengine.forwarding() == {"mode": mode, "reason": reason}
+def test_forwarding(monkeypatch, status, expected):
+    found = dict(zip(("is_forwarding", "reason", "problem"), status, strict=True))
+    functions = {"rtpengine_module.status": lambda: found}
+    monkeypatch.setattr(rtpengine, "__salt__", functions, raising=False)
+    assert tuple(rtpengine.forwarding().values()) == expected
 
 
 OPTIONS = {"port-min", "port-max", "listen-ng"}

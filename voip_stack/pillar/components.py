@@ -64,6 +64,9 @@ class Rtpengine(Component):
     max_sessions: Annotated[int, Field(ge=1, le=100000)] = 2000
     # Of the loopback interface, so in no list of listeners.
     cli_port: Annotated[int, Field(ge=1024, le=65535)] = 2224
+    # Forward in the kernel where the host has one of its own; the module's table for it.
+    kernel_module: bool = True
+    kernel_table: Annotated[int, Field(ge=0, le=63)] = 0
 
 
 class Openbao(Component):

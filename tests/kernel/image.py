@@ -1,0 +1,148 @@
+"""The machine's disk: the lab's own minion image, with Debian's cloud kernels and a compiler.
+
+Kept in the cache by what it is made from. What the state under test installs is only downloaded, so
+that the machine needs no network. Two kernels are there: the newest, and the one before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from voip_stack.cache import Cache, digest
+from voip_stack.packages.chroot import run_logged
+from voip_stack.packages.mirror import Mirror, host_mirror
+from voip_stack.problem import Problem
+from voip_stack.providers.lab import images
+
+REVISION = "1"
+META = "linux-image-cloud-amd64"
+SIZE = "4G"
+TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "mmdebstrap": "mmdebstrap"}
+# There before the state runs. The compiler comes with dkms; the headers of every kernel share most.
+INSTALLED = ("initramfs-tools", "udev", "kmod", "dkms", "rtpengine-daemon")
+# What the state is to install itself.
+OFFERED = ("rtpengine-kernel-dkms", "rtpengine-iptables", "iptables", "linux-headers-cloud-amd64")
+AGENT = """\
+[Unit]
+DefaultDependencies=no
+After=systemd-tmpfiles-setup.service local-fs.target systemd-udev-trigger.service
+
+[Service]
+ExecStartPre=/bin/mkdir -p /opt/voip-test
+ExecStartPre=/bin/tar -xf /dev/vdb -C /opt/voip-test
+ExecStart=/opt/voip-minion/bin/python -P /opt/voip-test/guest_agent.py
+Restart=on-failure
+RestartSec=1
+StandardError=journal+console
+"""
+# Packages first, then a small initrd: without the modules of every disk controller there is.
+_INSTALL = """
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+apt="apt-get -y -q --no-install-recommends -o Dpkg::Use-Pty=0"
+$apt update
+$apt install {installed}
+printf 'MODULES=list\\nCOMPRESS=gzip\\n' > /etc/initramfs-tools/conf.d/voip
+printf 'virtio_pci\\nvirtio_blk\\n' >> /etc/initramfs-tools/modules
+releases=$(apt-cache show {meta} | sed -n 's/^Depends: linux-image-\\([^ ,]*\\).*/\\1/p' | sort -Vu)
+new=$(echo "$releases" | tail -n 1)
+old=$(echo "$releases" | tail -n 2 | head -n 1)
+[ "$new" != "$old" ]
+common=linux-headers-$(echo "$new" | sed 's/-cloud-amd64$//')-common
+touch /etc/dkms/no-autoinstall
+$apt install linux-image-$new linux-image-$old linux-headers-$old $common $(
+    apt-cache depends linux-headers-$new | sed -n 's/.*Depends: \\(linux-kbuild.*\\)/\\1/p')
+rm /etc/dkms/no-autoinstall
+$apt install --download-only {offered} linux-headers-$new
+systemctl disable rtpengine-daemon
+printf '%s\\n%s\\n' "$old" "$new" > /releases
+"""
+
+
+@dataclass(frozen=True)
+class Image:
+    """disk: of the root file system, never written to; old, new: releases in boot/."""
+
+    directory: Path
+    old: str
+    new: str
+
+    @property
+    def disk(self) -> Path:
+        return self.directory / "disk.img"
+
+    def boot(self, release: str) -> tuple[Path, Path]:
+        """(kernel, initrd) of a release."""
+        return tuple(self.directory / f"{name}-{release}" for name in ("vmlinuz", "initrd.img"))
+
+
+def missing() -> list[str]:
+    """Debian packages that this host lacks for the tests."""
+    return sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+
+
+def ensure(logs: Path) -> Image:
+    """The image, from the cache or made now (about two minutes and the downloads)."""
+    if packages := missing():
+        raise Problem(
+            f"The kernel tests need {', '.join(packages)}, not installed",
+            how=f"apt-get install --no-install-recommends {' '.join(packages)}",
+        )
+    if os.geteuid() != 0:
+        raise Problem("The kernel tests need root to make the machine's image")
+    cache, mirror = Cache(), host_mirror()
+    kind = images.Kind("bookworm", True)
+    key = digest(REVISION, images.key(kind, mirror), AGENT, _INSTALL, *INSTALLED, *OFFERED)
+
+    def make(directory: Path) -> None:
+        base = images.ensure(cache, kind, mirror, logs, lambda text: None)
+        _make(directory, base, mirror, logs / "image-kernel.log")
+
+    directory = cache.entry("kernel", key, make)
+    cache.prune("kernel", images.UNUSED_DAYS)
+    return Image(directory, **json.loads((directory / "releases.json").read_text()))
+
+
+def _make(directory: Path, base: Path, mirror: Mirror, log: Path) -> None:
+    root = directory / "root"
+    subprocess.run(["cp", "-a", str(base), str(root)], check=True)
+    shutil.copyfile("/etc/resolv.conf", root / "etc/resolv.conf")
+    policy = root / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    script = _INSTALL.format(installed=" ".join(INSTALLED), meta=META, offered=" ".join(OFFERED))
+    inside = f'mount -t proc proc {root}/proc && exec chroot {root} sh -euc "$SCRIPT"'
+    run_logged(
+        ["env", f"SCRIPT={script}", "unshare", "--mount", "--pid", "--fork", "--kill-child",
+         "nice", "-n", "15", "sh", "-euc", inside],
+        log, "Making the kernel tests' image",
+    )  # fmt: skip
+    policy.unlink()
+    old, new = (root / "releases").read_text().split()
+    for release in (old, new):
+        for name in ("vmlinuz", "initrd.img"):
+            shutil.copyfile(root / f"boot/{name}-{release}", directory / f"{name}-{release}")
+    _configure(root)
+    disk = directory / "disk.img"
+    with open(disk, "wb") as file:
+        file.truncate(int(re.sub("G$", "", SIZE)) << 30)
+    run_logged(["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d", str(root),
+                str(disk)], log, "Filling the disk")  # fmt: skip
+    shutil.rmtree(root)
+    (directory / "releases.json").write_text(json.dumps({"old": old, "new": new}))
+
+
+def _configure(root: Path) -> None:
+    units = root / "etc/systemd/system"
+    (units / "voip-test.service").write_text(AGENT)
+    wanted = units / "sysinit.target.wants"
+    wanted.mkdir(exist_ok=True)
+    (wanted / "voip-test.service").symlink_to("../voip-test.service")
+    (root / "etc/fstab").write_text("/dev/vda / ext4 rw 0 0\n")
+    (root / "etc/hostname").write_text("media-1\n")
+    (root / "etc/resolv.conf").write_text("")

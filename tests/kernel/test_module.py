@@ -1,0 +1,145 @@
+"""A media host with a kernel of its own, from bare to forwarding in it, and everything that breaks.
+
+One machine, and the tests are its story: each begins where the one before it ended.
+"""
+
+import pytest
+
+from tests.kernel.machine import MachineError
+
+STATE = "Forward RTP in the kernel"
+MODULE = "xt_RTPENGINE"
+
+
+@pytest.fixture(scope="module")
+def machine(boot, image):
+    with boot(image.new) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def predicted(machine):
+    """What test=True says of the whole of salt/rtpengine on the bare machine."""
+    return machine.apply("rtpengine", test=True)
+
+
+def is_loaded(machine):
+    return MODULE in machine.run("cat", "/proc/modules")
+
+
+def test_a_prediction_changes_nothing(machine, predicted):
+    ret = predicted[STATE]
+    assert ret["result"] is None, ret
+    assert {f"package linux-headers-{machine.release}", f"module for {machine.release}"} <= set(
+        ret["changes"]
+    )
+    assert not is_loaded(machine)
+    assert "rtpengine-kernel-dkms" not in machine.run("dpkg-query", "-W")
+
+
+def test_a_broken_compiler_leaves_media_in_user_space(machine, by_user_space):
+    machine.shell(
+        "mv /usr/bin/gcc-12 /usr/bin/gcc-12.good; cat > /usr/bin/gcc-12; chmod 755 /usr/bin/gcc-12"
+    , stdin='#!/bin/sh\necho "cc1: fatal error: broken by the test" >&2\nexit 1\n')  # fmt: skip
+    returns = machine.apply("rtpengine")
+    failed = {name: ret["comment"] for name, ret in returns.items() if ret["result"] is False}
+    assert list(failed) == [STATE], failed
+    assert "broken by the test" in failed[STATE]
+    log = failed[STATE].rpartition("log: ")[2].rstrip(")")
+    assert "broken by the test" in machine.run("cat", log)
+    (event,) = machine.events()
+    assert event["tag"] == "voip/rtpengine/module/failed"
+    assert "broken by the test" in event["data"]["reason"]
+    assert machine.run("dpkg", "--audit") == ""
+    status = machine.call("rtpengine_module.status")
+    assert not status["is_forwarding"]
+    assert "broken by the test" in status["reason"]
+    assert status["log"] == log
+    by_user_space(machine, "broken compiler")
+
+
+def test_wrong_headers_are_told_and_not_used(machine, image):
+    machine.shell(
+        "mv /usr/bin/gcc-12.good /usr/bin/gcc-12; cd /lib/modules/$(uname -r); "
+        f"mv build build.good; ln -s /usr/src/linux-headers-{image.old} build"
+    )
+    ret = machine.state("rtpengine_module.built")
+    assert ret["result"] is False
+    assert ret["changes"] == {}
+    assert f"holds the headers of {image.old}" in ret["comment"]
+    assert f"--reinstall linux-headers-{image.new}" in ret["comment"]
+    assert machine.call("rtpengine_module.status")["verdict"] == "wrong headers"
+    assert len(machine.events()) == 1
+    machine.shell("cd /lib/modules/$(uname -r); rm build; mv build.good build")
+
+
+def test_mended_it_does_what_it_predicts(machine, image):
+    predicted = machine.state("rtpengine_module.built", test=True)
+    assert predicted["result"] is None
+    assert not is_loaded(machine)
+    ret = machine.state("rtpengine_module.built")
+    assert ret["result"] is True, ret
+    assert ret["changes"] == predicted["changes"]
+    status = machine.call("rtpengine_module.status")
+    assert status["is_forwarding"], status
+    assert status["built"] == {image.new: "10.5.3.5"}
+    assert status["table"] == 0
+    assert machine.events() == []
+
+
+def test_packets_go_by_the_kernel(machine, by_kernel):
+    by_kernel(machine, "kernel, RTP to SRTP and back")
+
+
+def test_the_daemon_needs_no_privilege_for_it(machine):
+    pid = machine.run("systemctl", "show", "-P", "MainPID", "rtpengine-daemon").strip()
+    lines = machine.run("cat", f"/proc/{pid}/status").splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert "0" not in status["Uid"].split()
+
+
+def test_nobody_else_sees_the_table(machine):
+    """It lists SRTP keys."""
+    nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+    with pytest.raises(MachineError, match="Permission denied"):
+        machine.run(*nobody, "cat", "/proc/rtpengine/0/list")
+
+
+def test_a_second_run_changes_nothing(machine):
+    for name, ret in machine.apply("rtpengine").items():
+        assert (ret["result"], ret["changes"]) == (True, {}), name
+
+
+def test_a_lost_rule_is_noticed_and_comes_back(machine, by_user_space):
+    """Module loaded, daemon content, and every packet in user space (rtpengine 1418)."""
+    machine.run("iptables", "-F", "INPUT")
+    status = machine.call("rtpengine_module.status")
+    assert (status["loaded"], status["is_forwarding"]) == (True, False)
+    assert "no rule" in status["reason"]
+    by_user_space(machine, "rule lost", warm=250)
+    assert list(machine.state("rtpengine_module.built")["changes"]) == ["iptables rule"]
+
+
+def test_the_firewall_leaves_the_rule_alone(machine, by_kernel):
+    """Both hook the input (rtpengine 1732, 1850); ours never flushes what is not its own."""
+    for name, ret in machine.apply("firewall").items():
+        assert ret["result"] is True, (name, ret["comment"])
+    machine.run("systemctl", "restart", "nftables")
+    assert machine.state("rtpengine_module.built")["changes"] == {}
+    by_kernel(machine, "kernel, default-deny firewall loaded")
+
+
+def test_removed_and_applied_again(machine, by_user_space, by_kernel):
+    machine.shell(
+        "systemctl stop rtpengine-daemon; iptables -F INPUT; ip6tables -F INPUT; "
+        f"echo del 0 > /proc/rtpengine/control || true; modprobe -r {MODULE}; "
+        "systemctl start rtpengine-daemon"
+    )
+    assert not is_loaded(machine)
+    assert "not loaded" in machine.call("rtpengine_module.status")["reason"]
+    by_user_space(machine, "module removed")
+    ret = machine.state("rtpengine_module.built")
+    assert ret["result"] is True, ret
+    assert set(ret["changes"]) == {"loaded", "iptables rule", "ip6tables rule", "daemon"}
+    by_kernel(machine, "kernel, applied again")
