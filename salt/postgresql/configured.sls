@@ -15,7 +15,10 @@ Configure PostgreSQL:
 Confine the PostgreSQL service:
   file.managed:
     - name: /etc/systemd/system/postgresql@.service.d/voip.conf
-    - source: salt://postgresql/files/voip-unit.conf
+    - source: salt://postgresql/files/voip-unit.conf.j2
+    - template: jinja
+    - context:
+        version: {{ voip['postgresql']['version'] }}
     - makedirs: true
     - mode: "0644"
 

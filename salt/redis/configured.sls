@@ -17,3 +17,12 @@ Set the users of Redis:
     - users: {{ salt['voip_redis.users']() | json }}
     - require:
       - voip_package: Install Redis
+
+Have systemd bring Redis back:
+  file.managed:
+    - name: /etc/systemd/system/redis-server.service.d/voip.conf
+    - source: salt://redis/files/voip-unit.conf
+    - makedirs: true
+    - mode: "0644"
+    - require:
+      - voip_package: Install Redis

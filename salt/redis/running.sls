@@ -8,6 +8,7 @@ Run Redis:
     - paths:
       - /usr/bin/redis-server
       - /etc/redis/redis.conf
+      - /etc/systemd/system/redis-server.service.d
     - reload_paths:
       - /etc/voip-stack/tls/redis.crt
     - reload_function: voip_redis.load_certificate
@@ -16,6 +17,7 @@ Run Redis:
     - watch:
       - voip_package: Install Redis
       - file: Configure Redis
+      - file: Have systemd bring Redis back
       - voip_certificate: Give Redis its certificate
 
 Redis answers:
