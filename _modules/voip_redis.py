@@ -20,6 +20,7 @@ from voip_errors import Unavailable
 __virtualname__ = "voip_redis"
 
 ACL_FILE = "/etc/redis/users.acl"
+HEALTH_USER = "health"
 
 
 def __virtual__():
@@ -159,6 +160,8 @@ def _run(client, *command):
 
 def _render(users):
     lines = ["user default off resetkeys resetchannels -@all"]
+    # The health probe's: it needs no password, and PING is all that it may say.
+    lines.append(f"user {HEALTH_USER} on nopass resetkeys resetchannels -@all +ping")
     lines += [f"user {name} {' '.join(rules)}" for name, rules in _rules(users).items()]
     return "\n".join(lines) + "\n"
 

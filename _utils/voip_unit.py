@@ -38,3 +38,41 @@ def shortcomings(known, newest, newest_reload, stamp):
             "new": "reloaded",
         }
     return wrong
+
+
+def state(text, now):
+    """Return {load, active, sub, result, restarts, for_s, group} from `systemctl show` output.
+
+    now: CLOCK_MONOTONIC, seconds. for_s: since the unit's last change of state.
+    """
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    changed = int(values.get("StateChangeTimestampMonotonic") or 0) / 1e6
+    return {
+        "load": values.get("LoadState", ""),
+        "active": values.get("ActiveState", ""),
+        "sub": values.get("SubState", ""),
+        "result": values.get("Result", ""),
+        "restarts": int(values.get("NRestarts") or 0),
+        "for_s": round(now - changed, 1) if changed else None,
+        "group": values.get("ControlGroup", ""),
+    }
+
+
+def processes(group):
+    """Return {pid: state letter of proc(5)} of a control group, {} when it is gone."""
+    found = {}
+    if not group:
+        return found
+    try:
+        with open(f"/sys/fs/cgroup{group}/cgroup.procs", encoding="ascii") as file:
+            pids = file.read().split()
+    except OSError:
+        return found
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+                # The name in parentheses may hold anything.
+                found[int(pid)] = file.read().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            continue
+    return found

@@ -55,12 +55,14 @@ def test_users_are_those_with_a_secret_and_rights():
 
 
 def test_written_once_without_a_password(file):
-    assert set(voip_redis.difference(USERS, str(file))) == {"default", "sip-1", "media-1"}
+    every = {"default", "health", "sip-1", "media-1"}
+    assert set(voip_redis.difference(USERS, str(file))) == every
     write(file)
     assert voip_redis.difference(USERS, str(file)) == {}
     lines = file.read_text().splitlines()
     assert lines[0] == "user default off resetkeys resetchannels -@all"
-    assert lines[2] == (
+    assert lines[1] == "user health on nopass resetkeys resetchannels -@all +ping"
+    assert lines[3] == (
         f"user sip-1 on #{hashlib.sha256(b'one').hexdigest()} ~a:* ~b:* resetchannels &a:* "
         "-@all +@read -@dangerous"
     )

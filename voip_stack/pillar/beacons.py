@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from voip_stack.pillar import health
 from voip_stack.pillar.schema import Pillar
 
 # Beacon -> its settings for (pillar, host, components that could be had), None where it has
 # nothing to watch.
 Settings = Callable[[Pillar, str, list[str]], dict[str, Any] | None]
-TABLE: dict[str, Settings] = {}
+TABLE: dict[str, Settings] = {
+    "voip_health": health.beacon,
+}
 
 
 def compile_beacons(

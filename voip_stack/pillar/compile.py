@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from voip_stack.pillar.health import probes
 from voip_stack.pillar.schema import Listener, Pillar
 
 # Components whose states need the routing policy and the subscribers.
@@ -48,6 +49,7 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         "secrets": [name for role in pillar.hosts[host].roles for name in
                     pillar.secrets.get(role, [])],
     }  # fmt: skip
+    compiled["probes"] = probes(pillar, host, components)
     if provider == "lima":
         compiled["management"] = pillar.providers.lima.management.model_dump(mode="json")
     for component in components:

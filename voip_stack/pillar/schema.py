@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voip_stack.pillar import components as component_models
+from voip_stack.pillar.health import Repair
 from voip_stack.pillar.packages import Packages
 from voip_stack.pillar.providers import Providers
 
@@ -189,6 +190,7 @@ class Pillar(Model):
     certificates: dict[str, CertificateDefinition]
     subscribers: list[Subscriber]
     providers: Providers = Providers()
+    repair: Repair = Repair()
     kamailio: component_models.Kamailio
     asterisk: component_models.Asterisk
     rtpengine: component_models.Rtpengine

@@ -1,0 +1,19 @@
+"""RTPEngine's ng `ping` (docs/ng_control_protocol.md)."""
+
+import secrets
+import socket
+
+import voip_ng
+
+
+def ask(timeout_s, address, port):
+    """Raises where the datagram's answer is not `pong`."""
+    cookie = secrets.token_hex(8)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
+        link.settimeout(timeout_s)
+        # Connected: a closed port answers at once.
+        link.connect((address, port))
+        link.send(voip_ng.request(cookie, "ping"))
+        answer = voip_ng.reply(link.recv(65535), cookie) or {}
+    if answer.get("result") != "pong":
+        raise ValueError("answered something else than pong")
