@@ -9,6 +9,7 @@ from voip_stack import deployment, paths, providers
 from voip_stack.master import client, daemon
 from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
+from voip_stack.repair import state
 
 ANSWER_S = 10
 
@@ -46,6 +47,7 @@ class Health:
     minions: dict[str, bool] = field(default_factory=dict)
     components: list[Component] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
+    maintenance: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def is_ok(self) -> bool:
@@ -79,6 +81,7 @@ def look() -> Health:
         unavailable=_unavailable(facts),
     )
     health.guests = {host: guest.as_dict() for host, guest in provider.guests().items()}
+    health.maintenance = state.maintenance()
     health.minions = dict.fromkeys(pillar.minions(), False)
     if process is not None:
         _ask(health, pillar)
@@ -94,12 +97,16 @@ def _ask(health: Health, pillar: Pillar) -> None:
         job = client.run(hosts, "voip_status.report", deadline_s=ANSWER_S)
     except Problem:
         return
+    degraded = state.degraded()
     for host, components in job.returns.items():
         health.minions[host] = True
         if isinstance(components, dict):
             health.components += [
                 Component(host=host, name=name, **values) for name, values in components.items()
             ]
+    for item in health.components:
+        if mark := degraded.get(state.key(item.host, item.name)):
+            item.problem = f"degraded: {mark['why']}" + (f"; {item.problem}" * bool(item.problem))
     health.components.sort(key=lambda item: list(pillar.hosts).index(item.host))
 
 

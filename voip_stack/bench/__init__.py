@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import signature
 
 from voip_stack.bench.report import Report, table
 from voip_stack.problem import Problem
@@ -11,6 +12,7 @@ from voip_stack.problem import Problem
 BENCHES = {
     "up": ("voip_stack.bench.up", "a fresh copy of this checkout: up, up again, destroy"),
     "up-cold": ("voip_stack.bench.up_cold", "the same with an empty cache"),
+    "repair": ("voip_stack.bench.repair", "how long a killed or hanging service is away"),
     "apply": ("voip_stack.bench.apply", "state.apply on all hosts when nothing is to do"),
 }
 
@@ -21,10 +23,13 @@ def titles() -> dict[str, str]:
     return {name: title for name, (_, title) in BENCHES.items()}
 
 
-def run(name: str, rounds: int | None = None) -> Report:
-    """Run one bench. Problem for a name that is none."""
+def run(name: str, rounds: int | None = None, **more: str | None) -> Report:
+    """Run one bench. more: its own options. Problem for a name or an option that is none."""
     if name not in BENCHES:
         raise Problem(f"There is no bench {name}", "", f"one of {', '.join(BENCHES)}", code=2)
     module = import_module(BENCHES[name][0])
     count = rounds or module.ROUNDS
-    return Report(name, count, module.run(count))
+    given = {option: value for option, value in more.items() if value is not None}
+    if unknown := set(given) - set(signature(module.run).parameters):
+        raise Problem(f"bench {name} has no option --{unknown.pop()}", "", "./voip bench", code=2)
+    return Report(name, count, module.run(count, **given))

@@ -17,6 +17,9 @@ def bench(
     rounds: Annotated[
         int | None, typer.Option("--rounds", min=1, help="How often to measure.")
     ] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", help="bench repair: only this one, as kamailio.")
+    ] = None,
 ) -> None:
     """Measure, and compare with the goals.
 
@@ -28,6 +31,7 @@ def bench(
       ./voip bench
       ./voip bench apply --rounds 5
       ./voip bench up --json --check
+      ./voip bench repair --service kamailio --rounds 3
     """
     from voip_stack import bench as benches
 
@@ -35,7 +39,7 @@ def bench(
         for key, title in benches.titles().items():
             typer.echo(f"{key:<12}{title}")
         return
-    report = benches.run(name, rounds)
+    report = benches.run(name, rounds, service=service)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else benches.table(report))
     if check and not report.is_met:
         raise typer.Exit(1)

@@ -72,6 +72,10 @@ def _show(health: Health) -> None:
                 Text(item.problem, style="red") if item.problem else Text(item.note or ""),
             )
         console.print(parts)
+    from voip_stack.cli.maintenance import line
+
+    for host, entry in sorted(health.maintenance.items()):
+        console.print(line(host, entry), markup=False)
     for component, why in health.unavailable.items():
         console.print(f"unavailable: {component}: {why}", markup=False)
 

@@ -23,7 +23,14 @@ from voip_stack.problem import Problem
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 15
 # Imported by the master's own processes: pillar, and what the reactor's threads run.
-CODE = ("_pillar", "_utils", "_runners", "voip_stack/pillar", "voip_stack/events")
+CODE = (
+    "_pillar",
+    "_utils",
+    "_runners",
+    "voip_stack/pillar",
+    "voip_stack/events",
+    "voip_stack/repair",
+)
 
 
 def record_file() -> Path:

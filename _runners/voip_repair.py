@@ -1,0 +1,33 @@
+"""Repair one service: what salt/orchestrate/repair.sls runs. See voip_stack/repair/engine.py."""
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "voip_repair"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def run(host, service, for_s=0.0, by="operator", forced=True):
+    """Verify that `service` of `host` is down, and mend it. Returns {outcome, why, done, took_s}.
+
+    forced: neither maintenance nor the count of repairs keeps from it; an operator's default.
+
+    CLI Example: salt-run voip_repair.run sip-1 kamailio
+    """
+    from voip_stack import paths
+    from voip_stack.pillar import load
+    from voip_stack.pillar.health import PROBES
+    from voip_stack.problem import Problem
+    from voip_stack.repair import engine
+
+    pillar = load(paths.pillar_dir())
+    if host not in pillar.minions() or service not in pillar.components_of(host):
+        raise CommandExecutionError(f"{host} does not run {service}")
+    if service not in PROBES:
+        raise CommandExecutionError(f"{service} has no probe: it cannot be verified")
+    try:
+        return engine.repair(host, service, for_s=for_s, by=by, forced=forced)
+    except Problem as problem:
+        raise CommandExecutionError(str(problem)) from problem
