@@ -3,12 +3,15 @@
 The credential is the one in manager.conf, which only root and Asterisk read.
 """
 
+import base64
 import contextlib
+import http.client
 import os
 import pwd
 import secrets
 import socket
 import ssl
+import subprocess
 import time
 
 import voip_ami
@@ -23,6 +26,7 @@ _DIRECTORY = "/etc/asterisk/voip"
 _WHOLE = ("asterisk.conf", "modules.conf", "pjsip.conf", "pjsip_trunks.conf", "extensions.conf")
 _CA_FILE = "/etc/voip-stack/tls/ca.crt"
 _TIMEOUT_S = 5.0
+_PAUSE_S = 0.5
 _LEG = {
     "call_id": "CHANNEL(pjsip,call-id)",
     "tls": "CHANNEL(pjsip,secure)",
@@ -46,16 +50,15 @@ def plan():
 
 
 class _Session:
-    """One logged-in AMI connection."""
+    """One logged-in AMI connection. known: (user, secret), those of manager.conf by default."""
 
-    def __init__(self):
+    def __init__(self, known=None):
         voip = __pillar__["voip"]
         own = voip["self"]
         self._where = (own["addresses"]["internal"], voip["ports"]["asterisk"]["ami"])
         self._buffer = b""
         try:
-            with open(os.path.join(_DIRECTORY, "manager.conf"), encoding="utf-8") as file:
-                user, secret = voip_ami.credentials(file.read())
+            user, secret = known or _credentials("manager.conf")
             context = ssl.create_default_context(cafile=_CA_FILE)
             # From the address that manager.conf permits, whatever else the interface has.
             plain = socket.create_connection(self._where, _TIMEOUT_S, (self._where[0], 0))
@@ -120,6 +123,11 @@ class _Session:
             if not data:
                 return
             self._buffer += data
+
+
+def _credentials(name):
+    with open(os.path.join(_DIRECTORY, name), encoding="utf-8") as file:
+        return voip_ami.credentials(file.read())
 
 
 def ping():
@@ -230,17 +238,89 @@ def _variable(session, channel, variable):
 
 
 def reload():
-    """Read dialplan, trunks and certificates again; calls and connections go on.
+    """Read dialplan, trunks, users and certificates again; calls and connections go on.
 
     The transport's other settings, and modules, want a restart. AMI reads its certificate again
     only when one of its files has changed: an empty one that it includes is there to be touched.
     """
     with contextlib.suppress(FileNotFoundError):
         os.utime(os.path.join(_DIRECTORY, "reload.conf"))
-    with contextlib.closing(_Session()) as session:
-        for module in ("pbx_config.so", "res_pjsip.so", "http", "manager"):
+    try:
+        session = _Session()
+    except voip_ami.Refused:
+        # The file's users are not the running ones: its own control socket asks for none.
+        _command("manager reload")
+        session = _Session()
+    with contextlib.closing(session):
+        for module in ("pbx_config.so", "res_pjsip.so", "res_ari.so", "http", "manager"):
             session.ask("Reload", Module=module)
     return True
+
+
+def takes_manager(pair):
+    """Tell whether AMI lets `pair` ({"username", "password"}) in. Only for use by other modules."""
+    try:
+        _Session((pair["username"], pair["password"])).close()
+    except voip_ami.Refused:
+        return False
+    return True
+
+
+def takes_rest(pair):
+    """Tell whether ARI lets `pair` ({"username", "password"}) in. Only for use by other modules."""
+    own, port = __pillar__["voip"]["self"], __pillar__["voip"]["ports"]["asterisk"]["ari"]
+    token = base64.b64encode(f"{pair['username']}:{pair['password']}".encode()).decode()
+    context = ssl.create_default_context(cafile=_CA_FILE)
+    link = http.client.HTTPSConnection(own["fqdn"], port, timeout=_TIMEOUT_S, context=context)
+    try:
+        link.request(
+            "GET", "/ari/asterisk/info?only=status", headers={"Authorization": f"Basic {token}"}
+        )
+        status = link.getresponse().status
+    except (OSError, http.client.HTTPException) as err:
+        raise CommandExecutionError(f"Asterisk's ARI at {own['fqdn']}:{port}: {err}") from err
+    finally:
+        link.close()
+    if status not in (200, 401):
+        raise CommandExecutionError(f"Asterisk's ARI at {own['fqdn']}:{port}: status {status}")
+    return status == 200
+
+
+def manager_user():
+    """Return the user of manager.conf by which this module, and who reads the file, is in."""
+    return _credentials("manager.conf")[0]
+
+
+def rest_user():
+    """Return the first user of ari.conf."""
+    return _credentials("ari.conf")[0]
+
+
+def drain_managers(host, timeout_s=30, end=False):
+    """Wait until the AMI sessions are all of manager.conf's first user; returns how many are not.
+
+    host: this one. end: bool, end the others then: a removed user's session would go on for ever.
+    """
+    current, deadline = manager_user(), time.monotonic() + timeout_s
+    while left := voip_asterisk.manager_sessions(_command("manager show connected"), current):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_PAUSE_S)
+    for descriptor in left if end else ():
+        _command(f"manager kick session {descriptor}")
+    return len(left)
+
+
+def _command(text):
+    """One command on Asterisk's control socket, root's alone. None of ours holds a secret."""
+    argv = [_BINARY, "-C", os.path.join(_DIRECTORY, "asterisk.conf"), "-rx", text]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False)
+    except (OSError, subprocess.TimeoutExpired) as err:
+        raise CommandExecutionError(f"asterisk -rx '{text}': {err}") from err
+    if done.returncode:
+        raise CommandExecutionError(f"asterisk -rx '{text}': {done.stderr.strip()}")
+    return done.stdout
 
 
 def check_config(stage):

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 
+import voip_credentials
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "voip_config"
@@ -34,7 +35,8 @@ def render(source, files, context=None, secrets=None, saltenv="base", **kwargs):
 
     files: list of names ("x.conf" from "x.conf.j2"), or {name: template} where several files have
     one text. context: dict, what the templates see. secrets: {name: path below the KV mount}; the
-    templates see what Vault holds there as `secrets[name]`.
+    templates see what Vault holds there as `secrets[name]`, what a client uses, and as
+    `accepted[name]` the pairs that a server takes: two while the secret is rotated.
     Raises CommandExecutionError; also as a job of its own with secrets, whose return is kept.
     """
     if secrets and kwargs.get("__pub_fun") == f"{__virtualname__}.render":
@@ -43,6 +45,10 @@ def render(source, files, context=None, secrets=None, saltenv="base", **kwargs):
     if secrets:
         values["secrets"] = {
             name: __salt__["voip_vault.read"](path) for name, path in secrets.items()
+        }
+        values["accepted"] = {
+            name: voip_credentials.accepted(document)
+            for name, document in values["secrets"].items()
         }
     wanted = dict(_template(item) for item in files)
     os.makedirs(_STAGE_PARENT, mode=0o755, exist_ok=True)

@@ -6,8 +6,10 @@ Passwords of logins come from the Vault and leave this process as SCRAM verifier
 """
 
 import hashlib
+import time
 
 import psycopg
+import voip_credentials
 import voip_scram
 from psycopg import sql
 from salt.exceptions import CommandExecutionError
@@ -26,6 +28,9 @@ _DEFAULT_ROLES = """
     FROM pg_db_role_setting JOIN pg_database ON pg_database.oid = setdatabase,
          unnest(setconfig) AS setting
     WHERE setting LIKE 'role=%'"""
+# How the server words that it knows role or password not; such an error has no SQLSTATE in libpq.
+_REFUSALS = ("authentication failed", "is not permitted to log in")
+_PAUSE_S = 0.2
 _LEDGER = """
     CREATE TABLE IF NOT EXISTS voip_schema (
         version    INTEGER PRIMARY KEY,
@@ -49,6 +54,76 @@ def logins():
         ]
         for database, settings in sorted(voip["postgresql"]["databases"].items())
     }
+
+
+def names(host):
+    """Return the login roles that `host` has in turn: a rotation moves it from one to the other."""
+    return list(voip_credentials.names(host))
+
+
+def drain(host, timeout_s=30, end=False):
+    """Wait until nobody is in by the login role that `host` leaves. Returns how many still are.
+
+    end: bool, end their sessions then; `converge` does too, when it takes the role's login.
+    Policy: `provision`, to read hosts/<host>/postgresql.
+    """
+    current = __salt__["voip_vault_admin.read"](f"hosts/{host}/postgresql").get("username")
+    roles = [name for name in names(host) if name != current]
+    deadline = time.monotonic() + timeout_s
+    with _connect() as connection:
+        while True:
+            (left,) = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = ANY(%s)", (roles,)
+            ).fetchone()
+            if not left or time.monotonic() > deadline:
+                break
+            time.sleep(_PAUSE_S)
+        if left and end:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY(%s)",
+                (roles,),
+            )
+    return left
+
+
+def takes(pair):
+    """Tell whether the server lets this host in by `pair`; raises Unavailable when it cannot say.
+
+    pair: {"username", "password"}. Only for use by other modules: a job's arguments are logged.
+    """
+    for database in __pillar__["voip"]["pgbouncer"]["databases"]:
+        try:
+            psycopg.connect(**_server(), **_as(pair), dbname=database, connect_timeout=10).close()
+        except psycopg.OperationalError as err:
+            if any(words in str(err) for words in _REFUSALS):
+                return False
+            raise Unavailable(f"PostgreSQL does not say: {str(err).strip()}") from err
+    return True
+
+
+def pooled_as():
+    """Return the login role by which this host's pooler is in, for every database the same.
+
+    Raises CommandExecutionError while its connections are of two.
+    """
+    settings = __pillar__["voip"]["pgbouncer"]
+    found = set()
+    for database in settings["databases"]:
+        try:
+            with psycopg.connect(
+                host="/run/pgbouncer",
+                port=settings["port"],
+                dbname=database,
+                user=database,
+                connect_timeout=10,
+                prepare_threshold=None,
+            ) as connection:
+                found.add(connection.execute("SELECT session_user::text").fetchone()[0])
+        except psycopg.OperationalError as err:
+            raise Unavailable(f"the pooler does not answer: {str(err).strip()}") from err
+    if len(found) != 1:
+        raise CommandExecutionError(f"the pooler is in as {', '.join(sorted(found)) or 'nobody'}")
+    return found.pop()
 
 
 def difference(databases):
@@ -145,14 +220,33 @@ def _plan(databases):
     return list({label: (label, *rest) for label, *rest in steps}.values())
 
 
-def _login_steps(state, owner, login):
+def _login_steps(state, owner, host):
+    """Of the roles that `host` has in turn, those that its document in the Vault names log in."""
+    document = __salt__["voip_vault_admin.read"](f"hosts/{host}/postgresql")
+    passwords = {pair["username"]: pair["password"] for pair in voip_credentials.accepted(document)}
+    if not passwords:
+        passwords = {host: None}  # a test run, before the secret was made
+    steps = []
+    for login in names(host):
+        if login in passwords:
+            steps += _accept_steps(state, owner, login, passwords[login])
+        elif login in state["roles"]:
+            steps += _refuse_steps(state["roles"][login], login)
+    return steps
+
+
+def _accept_steps(state, owner, login, password):
     who, group = sql.Identifier(login), sql.Identifier(owner)
-    password = __salt__["voip_vault_admin.read"](f"hosts/{login}/postgresql").get("password")
     current = state["roles"].get(login)
     steps = []
     if current is None:
         steps.append(_step(f"login {login}", "CREATE ROLE {} LOGIN", who))
-    if not password or not current or not voip_scram.is_verifier_of(current["verifier"], password):
+    if (
+        not password
+        or not current
+        or not current["login"]
+        or not voip_scram.is_verifier_of(current["verifier"], password)
+    ):
         hashed = sql.Literal(voip_scram.verifier(password)) if password else sql.SQL("NULL")
         steps.append(
             _step(
@@ -176,6 +270,17 @@ def _login_steps(state, owner, login):
             )
         )
     return steps
+
+
+def _refuse_steps(current, login):
+    """A role whose turn is over: no password, no login, and nobody is in by it any more."""
+    if not current["login"] and current["verifier"] is None:
+        return []
+    ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}"
+    return [
+        _step(f"end of {login}", "ALTER ROLE {} NOLOGIN PASSWORD NULL", sql.Identifier(login)),
+        _step(f"sessions of {login}", ending, sql.Literal(login)),
+    ]
 
 
 def _step(label, statement, *parts, old=None):
@@ -246,14 +351,22 @@ def _administrator():
             "the existing PostgreSQL's administrator is not in the Vault: write username and "
             "password to services/postgresql of the KV mount"
         )
+    return _server() | _as(known)
+
+
+def _server():
+    """How the server is reached from anywhere: verified TLS."""
+    voip, local = __pillar__["voip"], __opts__.get("voip_postgresql", {})
     return {
-        "host": voip["endpoints"]["postgresql"],
-        "port": port,
-        "user": known["username"],
-        "password": known["password"],
-        "sslmode": "verify-full",
+        "host": local.get("host") or voip["endpoints"]["postgresql"],
+        "port": local.get("port") or voip["ports"]["postgresql"]["sql"],
+        "sslmode": local.get("sslmode", "verify-full"),
         "sslrootcert": f"{__salt__['voip_pki.directory']()}/ca.crt",
     }
+
+
+def _as(pair):
+    return {"user": pair["username"], "password": pair["password"]}
 
 
 def _version(name):

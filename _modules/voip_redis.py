@@ -11,6 +11,7 @@ import os
 import pathlib
 
 import redis
+import voip_credentials
 import voip_files
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -117,6 +118,22 @@ def load_certificate():
     return True
 
 
+def takes(pair):
+    """Tell whether Redis lets this host in by `pair`; raises Unavailable when it cannot say.
+
+    pair: {"username", "password"}. Only for use by other modules: a job's arguments are logged.
+    """
+    try:
+        _client(pair).ping()
+    except redis.AuthenticationError:
+        return False
+    except redis.exceptions.NoPermissionError:
+        return True  # it may do less than PING
+    except (redis.RedisError, OSError) as err:
+        raise Unavailable(f"Redis does not say: {err}") from err
+    return True
+
+
 def ping():
     """Return True when Redis answers this host over verified TLS. Raises Unavailable."""
     return _run(_administrator(), "PING") in (True, b"PONG", "PONG")
@@ -135,20 +152,25 @@ def _administrator():
             "to services/redis of the KV mount"
         )
     try:
-        client = redis.Redis(
-            host=voip["endpoints"]["redis"],
-            port=voip["ports"]["redis"]["redis"],
-            username=known["username"],
-            password=known["password"],
-            ssl=True,
-            ssl_ca_certs=f"{__salt__['voip_pki.directory']()}/ca.crt",
-            socket_timeout=5,
-            retry=Retry(NoBackoff(), 0),  # callers decide how long to wait
-        )
+        client = _client(known)
         client.ping()
     except (redis.RedisError, OSError) as err:
         raise Unavailable(f"Redis does not let {__opts__['id']} in: {err}") from err
     return client
+
+
+def _client(pair):
+    voip = __pillar__["voip"]
+    return redis.Redis(
+        host=voip["endpoints"]["redis"],
+        port=voip["ports"]["redis"]["redis"],
+        username=pair["username"],
+        password=pair["password"],
+        ssl=True,
+        ssl_ca_certs=f"{__salt__['voip_pki.directory']()}/ca.crt",
+        socket_timeout=5,
+        retry=Retry(NoBackoff(), 0),  # callers decide how long to wait
+    )
 
 
 def _run(client, *command):
@@ -167,13 +189,14 @@ def _render(users):
 
 
 def _rules(users):
-    """{user: [ACL rule, ...]}, the password as its digest."""
+    """{user: [ACL rule, ...]}, passwords as their digests: two of them in a rotation's middle."""
     found = {}
     for name, rights in sorted(users.items()):
-        password = __salt__["voip_vault_admin.read"](f"hosts/{name}/redis").get("password", "")
+        document = __salt__["voip_vault_admin.read"](f"hosts/{name}/redis")
+        passwords = [pair["password"] for pair in voip_credentials.accepted(document)] or [""]
         found[name] = [
             "on",
-            f"#{hashlib.sha256(password.encode()).hexdigest()}",
+            *(f"#{hashlib.sha256(word.encode()).hexdigest()}" for word in sorted(passwords)),
             *(f"~{pattern}" for pattern in rights["keys"]),
             "resetchannels",
             *(f"&{pattern}" for pattern in rights["channels"]),

@@ -67,7 +67,7 @@ def checked(answer):
 
 
 def credentials(text):
-    """Return (username, secret) of the first user in the text of a manager.conf.
+    """Return (username, secret) of the first user in the text of a manager.conf or an ari.conf.
 
     Raises CommandExecutionError when there is none.
     """
@@ -76,6 +76,6 @@ def credentials(text):
         line = line.strip()
         if line.startswith("["):
             user = line[1 : line.index("]")]
-        elif user and user != "general" and line.split("=")[0].strip() == "secret":
+        elif user and user != "general" and line.split("=")[0].strip() in ("secret", "password"):
             return user, line.partition("=")[2].lstrip(">").strip()
-    raise CommandExecutionError("manager.conf names no user with a secret")
+    raise CommandExecutionError("the file names no user with a secret")

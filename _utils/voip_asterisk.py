@@ -112,3 +112,16 @@ def complaints(output):
     wrong = (line for line in lines if _WRONG.search(line) and not _ALONE.search(line))
     found = dict.fromkeys(re.sub(r"^\[[^\]]*\] ", "", line) for line in wrong)
     return list(found)
+
+
+def manager_sessions(text, user):
+    """Return the descriptors of the sessions in `manager show connected` that are not `user`'s.
+
+    text: the command's table: user name, address, start, elapsed, FileDes, HttpCnt, read, write.
+    """
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) >= 8 and words[-4].isdigit() and words[0] != user:
+            found.append(int(words[-4]))
+    return found

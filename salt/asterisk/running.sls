@@ -7,13 +7,15 @@ Run Asterisk:
     - paths:
       - /usr/sbin/asterisk
       - /etc/systemd/system/asterisk.service
-      {%- for name in ('asterisk', 'modules', 'logger', 'rtp', 'http', 'ari', 'manager', 'pjsip') %}
+      {%- for name in ('asterisk', 'modules', 'logger', 'rtp', 'http', 'pjsip') %}
       - /etc/asterisk/voip/{{ name }}.conf
       {%- endfor %}
     - reload_paths:
       - /etc/voip-stack/tls/asterisk.crt
       - /etc/asterisk/voip/pjsip_trunks.conf
       - /etc/asterisk/voip/extensions.conf
+      - /etc/asterisk/voip/ari.conf
+      - /etc/asterisk/voip/manager.conf
     - reload_function: asterisk.reload
     - watch:
       - voip_package: Install Asterisk

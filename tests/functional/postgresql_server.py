@@ -35,11 +35,14 @@ class Server:
         (self._data / "pg_hba.conf").write_text(
             "local all postgres peer map=local_root\nhost all all 127.0.0.1/32 scram-sha-256\n"
         )
+        self.restart()
+        return self
+
+    def restart(self):
         options = f"-k {self.directory} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
         self._run(
             "pg_ctl", "-D", self._data, "-w", "-l", self.directory / "log", "-o", options, "start"
         )
-        return self
 
     def stop(self):
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop")

@@ -156,8 +156,9 @@ def rendered():
         "managers": ["192.168.64.1"],
         "plan": voip_asterisk.plan(VOIP),
         "proxy_port": 5071,
-        "secrets": {
-            name: {"username": name, "password": f"{name}-word"} for name in ("ami", "ari")
+        "accepted": {
+            name: [{"username": user, "password": f"{user}-word"} for user in (name, f"{name}.b")]
+            for name in ("ami", "ari")
         },
     }
     return {

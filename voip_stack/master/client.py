@@ -147,6 +147,23 @@ def call(host: str, function: str, *arguments: Any, timeout_s: float = 30, **key
     return job.returns[host]
 
 
+def runner(function: str, **keywords: Any) -> Any:
+    """One runner in this process; it needs the master for its jobs. Problem when it failed."""
+    if not daemon.is_running():
+        raise Problem("The Salt master does not run", str(daemon.log_file()), "./voip up")
+    import salt.config
+    import salt.runner
+
+    options = salt.config.client_config(config_file())
+    with salt.runner.RunnerClient(options) as runners:
+        answer = runners.cmd(function, kwarg=keywords, print_event=False, full_return=True)
+    returned = answer.get("return")
+    # A runner of ours returns data: text is how Salt reports what one raised.
+    if not answer.get("success") or isinstance(returned, str):
+        raise Problem(f"{function} failed: {reason(returned)}", str(daemon.log_file()))
+    return returned
+
+
 def reason(returned: Any) -> str:
     """What a failed function said: of a traceback, the exception's own line."""
     text = str(returned).strip()

@@ -37,13 +37,17 @@ def socket_dir(state_dir: Path | None = None) -> Path:
 
 
 def master_options(
-    interface: str, ports: tuple[int, int], packages_dir: Path | None
+    interface: str,
+    ports: tuple[int, int],
+    packages_dir: Path | None,
+    rotation_check_s: int | None = None,
 ) -> dict[str, Any]:
     """The master's configuration.
 
     interface: the control host's address that the minions reach.
     ports: publish and request port (pillar: master).
     packages_dir: built packages, served as the saltenv `packages`.
+    rotation_check_s: how often the master looks which secrets are due; None: never.
     """
     checkout, home = paths.checkout(), paths.master_dir()
     file_roots = {"base": [str(checkout / "salt")]}
@@ -93,9 +97,24 @@ def master_options(
         "state_output_pct": False,
         "roster_file": str(home / "roster"),
         "reactor": reactors(checkout / "reactor"),
+        "schedule": schedule(rotation_check_s),
         "file_ignore_regex": [r"/__pycache__/", r"\.pyc$"],
         "telemetry": {"enabled": False},
     }
+
+
+def schedule(rotation_check_s: int | None) -> dict[str, Any]:
+    """What the master does by itself. It remembers nothing: ages in the Vault say what is due."""
+    if rotation_check_s is None:
+        return {}
+    rotation = {
+        "function": "voip_rotation.scheduled",
+        "seconds": rotation_check_s,
+        "run_on_start": True,
+        "maxrunning": 1,
+        "return_job": False,
+    }
+    return {"rotation": rotation}
 
 
 def reactors(directory: Path) -> list[dict[str, list[str]]]:
@@ -124,7 +143,12 @@ def minion_options() -> dict[str, Any]:
     }
 
 
-def write(interface: str, ports: tuple[int, int], packages_dir: Path | None = None) -> bool:
+def write(
+    interface: str,
+    ports: tuple[int, int],
+    packages_dir: Path | None = None,
+    rotation_check_s: int | None = None,
+) -> bool:
     """Write the configuration. Returns True when it changed: a running master must restart."""
     home = paths.master_dir()
     home.mkdir(parents=True, exist_ok=True)
@@ -133,7 +157,7 @@ def write(interface: str, ports: tuple[int, int], packages_dir: Path | None = No
         (home / folder).mkdir(exist_ok=True)
     _make_socket_dir(socket_dir())
     write_atomic(home / "minion", _yaml(minion_options()), 0o600)
-    options = master_options(interface, ports, packages_dir)
+    options = master_options(interface, ports, packages_dir, rotation_check_s)
     return write_atomic(home / "master", _yaml(options), 0o600)
 
 

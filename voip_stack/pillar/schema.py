@@ -126,6 +126,19 @@ class Pki(Model):
     renew_fraction: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Rotation(Model):
+    """How old a secret may become, and how its rotation goes."""
+
+    database_max_age_s: Annotated[int, Field(ge=60)] = 7_776_000
+    api_max_age_s: Annotated[int, Field(ge=60)] = 15_552_000
+    check_interval_s: Annotated[int, Field(ge=10)] = 3600
+    drain_s: Annotated[int, Field(ge=0, le=3600)] = 30
+
+    def ages(self) -> dict[str, int]:
+        """Greatest age in seconds, by kind of secret."""
+        return {"database": self.database_max_age_s, "api": self.api_max_age_s}
+
+
 class CertificateDefinition(Model):
     names: list[str] = []
     group: str
@@ -185,6 +198,7 @@ class Pillar(Model):
     vault: Vault
     pki: Pki
     secrets: dict[str, list[str]]
+    rotation: Rotation = Rotation()
     routing: Routing
     packages: Packages
     certificates: dict[str, CertificateDefinition]

@@ -125,7 +125,8 @@ def _packages(step: Step, pillar: Pillar, summary: Summary) -> None:
 def start_master(pillar: Pillar, provider: Provider) -> str:
     """Write the configuration, start the master; restart it when configuration or code changed."""
     ports = (pillar.master.publish, pillar.master.request)
-    changed = config.write(provider.master_address, ports, packages_dir())
+    check_s = pillar.rotation.check_interval_s
+    changed = config.write(provider.master_address, ports, packages_dir(), check_s)
     if daemon.is_running() and (changed or daemon.is_outdated()):
         daemon.stop()
     return "started" if daemon.start() else "running"
