@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 __virtualname__ = "voip_rotation"
 
 _FUNCTION_S = 60
+_MINIONS_S = 120
 _STATE_S = 300  # an apply that somebody runs by hand may be in the way
 _LOCK = "rotation"
 
@@ -27,7 +28,8 @@ def __virtual__():
 def survey(hosts=None, secrets=None):
     """Return [{"host", "name", "kind", "phase", "age_s", "due_in_s"}], never a value.
 
-    hosts, secrets: lists of names, all by default. kind: "database" or "api". due_in_s: below 0 when overdue.
+    hosts, secrets: lists of names, all by default. kind: "database" or "api". due_in_s: below 0
+    when overdue.
     """
     plan = _Plan(__opts__)
     with salt.client.get_local_client(mopts=__opts__) as client:
@@ -53,19 +55,36 @@ def rotate(hosts=None, secrets=None, force=False):
 def scheduled():
     """What the master's schedule runs: `rotate`, quiet before there is a platform, loud after.
 
-    Whatever was missed while the master was down is due at its next look: nothing is remembered.
+    It looks when it starts too: what it missed while it was down is due then, and what a crash
+    interrupted goes on.
     """
     from voip_stack import deployment
     from voip_stack.events import alerts
 
     if not deployment.read().get("converged"):
         return {"rotated": {}, "left": []}
+    _await_minions()
     try:
         return rotate()
     except CommandExecutionError as error:
         if "another rotation" not in str(error):
             alerts.raise_alert("rotation/failed", "voip", str(error))
         raise
+
+
+def _await_minions():
+    """Minions find a master that was restarted within seconds; who does not come is named later."""
+    from voip_stack import paths
+    from voip_stack.pillar import load
+
+    names = set(load(paths.pillar_dir()).minions())
+    deadline = time.monotonic() + _MINIONS_S
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        while names and time.monotonic() < deadline:
+            answers = client.cmd(
+                sorted(names), "test.ping", tgt_type="list", timeout=3, gather_job_timeout=1
+            )
+            names -= set(answers)
 
 
 def _rotate(plan, hosts, secrets, force):

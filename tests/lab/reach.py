@@ -7,9 +7,11 @@ one JSON value on stdout.
 import base64
 import json
 import re
+import select
 import socket
 import ssl
 import sys
+import time
 
 TIMEOUT_S = 2
 
@@ -69,7 +71,7 @@ def ami_login(path, spoil="", **where):
     """The answers to a log-in with the user and secret of a manager.conf, spoil appended."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    user = re.findall(r"^\[(.*)\]", text, re.MULTILINE)[-1]
+    user = re.findall(r"^\[(.*)\]", text, re.MULTILINE)[1]  # the first is [general]
     secret = re.search(r"^secret = (.*)$", text, re.MULTILINE)[1]
     return _logged_in(
         f"Action: Login\r\nUsername: {user}\r\nSecret: {secret}{spoil}\r\n\r\n", where
@@ -93,7 +95,7 @@ def ari(path, spoil="", **where):
     """The HTTP status of a request with the user and password of an ari.conf, spoil appended."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    user = re.findall(r"^\[(.*)\]", text, re.MULTILINE)[-1]
+    user = re.findall(r"^\[(.*)\]", text, re.MULTILINE)[1]  # the first is [general]
     password = re.search(r"^password = (.*)$", text, re.MULTILINE)[1]
     token = base64.b64encode(f"{user}:{password}{spoil}".encode()).decode()
     request = (
@@ -102,6 +104,23 @@ def ari(path, spoil="", **where):
     )
     found = tls(text=request, **where)
     return found.get("answer", "").partition("\r\n")[0] or found["error"]
+
+
+def logins(manager, rest):
+    """Log in by AMI and ARI over and over, as the files say, until standard input ends.
+
+    manager, rest: arguments of ami_login and ari. Returns {"done", "failures"}.
+    """
+    done, failures = 0, []
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        for found, good in (
+            (ami_login(**manager), "Authentication accepted"),
+            (ari(**rest), "HTTP/1.1 200 OK"),
+        ):
+            done += 1
+            if found != good:
+                failures.append([time.time(), found])
+    return {"done": done, "failures": failures}
 
 
 if __name__ == "__main__":

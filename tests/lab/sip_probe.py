@@ -10,10 +10,12 @@ import json
 import os
 import re
 import secrets
+import select
 import socket
 import ssl
 import struct
 import sys
+import time
 
 
 class Link:
@@ -266,6 +268,21 @@ def do_hold(link, domain, user="1001", password="", expires=120):
     print(json.dumps(do_register(link, domain, user, password, expires)), flush=True)
     sys.stdin.read()
     return {}
+
+
+def do_register_often(link, domain, user="1001", password="", pause_s=0.3):
+    """Register over and over until standard input ends; how often, and what went wrong when."""
+    done, failures = 0, []
+    while not select.select([sys.stdin], [], [], pause_s)[0]:
+        done += 1
+        try:
+            statuses = do_register(link, domain, user, password)["statuses"]
+        except OSError as err:
+            failures.append([time.time(), str(err)])
+            break
+        if [code for code, _ in statuses] != [401, 200]:
+            failures.append([time.time(), statuses])
+    return {"done": done, "failures": failures}
 
 
 def do_register(link, domain, user="1001", password="", expires=120, replay=False, from_user=None):

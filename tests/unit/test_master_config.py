@@ -139,3 +139,12 @@ def test_changed_code_makes_a_master_outdated(state_dir, monkeypatch):
     assert not daemon.is_outdated()
     monkeypatch.setattr(daemon, "code_digest", lambda: "another")
     assert daemon.is_outdated()
+
+
+def test_rotation_is_looked_for_at_the_start_and_from_time_to_time():
+    """Nothing of it is remembered by the master, so a restart loses nothing."""
+    assert options()["schedule"] == {}
+    rotation = config.schedule(600)["rotation"]
+    assert rotation["function"] == "voip_rotation.scheduled"
+    assert rotation["seconds"] == 600
+    assert rotation["run_on_start"] is True

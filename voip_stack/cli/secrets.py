@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 DAY_S = 86_400
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     list = "list"
     rotate = "rotate"
 
@@ -31,7 +31,7 @@ def secrets(
 ) -> None:
     """Age of each secret, and rotation: no call, registration or query notices. No value is shown.
 
-    `rotate` rotates what is due and finishes what a crash interrupted; so does the master by itself.
+    `rotate` rotates what is due and ends what a crash interrupted, as the master does by itself.
     \b
     JSON of list: {secrets: [{host, name, kind, phase, age_s, due_in_s}]}; of rotate: {rotated:
     {"host/name": [step, ...]}, left: ["host/name", ...]}.

@@ -131,7 +131,7 @@ class Rotation(Model):
 
     database_max_age_s: Annotated[int, Field(ge=60)] = 7_776_000
     api_max_age_s: Annotated[int, Field(ge=60)] = 15_552_000
-    check_interval_s: Annotated[int, Field(ge=10)] = 3600
+    check_interval_s: Annotated[int, Field(ge=10)] = 600
     drain_s: Annotated[int, Field(ge=0, le=3600)] = 30
 
     def ages(self) -> dict[str, int]:
