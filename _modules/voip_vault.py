@@ -1,8 +1,8 @@
 """This machine's secrets in the Vault: enrol, read, write. Secrets stay inside the minion process.
 
-A VM's identity is one AppRole, in /etc/voip-stack/vault/approle.json (0600): role_id, secret_id
-and when the secret_id ends. Functions that return a secret refuse to run as a job of their own: a
-job's return travels over the event bus and is kept in the master's job cache.
+A VM's identity is one AppRole, in /etc/voip-stack/vault/approle.json (0600): role_id, secret_id,
+its accessor and when it ends (docs/identity.md). Functions that return a secret refuse to run as a
+job of their own: a job's return travels over the event bus and is kept in the master's job cache.
 
 saltext-vault is not used for this: it reads its identity from the minion's configuration when the
 minion starts, while ours arrives during a run, and its wrapping checks stop at the master.
@@ -11,16 +11,14 @@ minion starts, while ours arrives during a run, and its wrapping checks stop at 
 import json
 import os
 import secrets
-import time
 
 import voip_files
 import voip_vault_client
-from voip_errors import Denied, NotFound
+import voip_vault_identity
+from voip_errors import Denied, NotFound, WrapSpent
 
 __virtualname__ = "voip_vault"
 
-# A secret_id with less than this part of its life left counts as not enrolled: it is renewed early.
-RENEW_FRACTION = 0.33
 SECRET_FUNCTIONS = ("voip_vault.read", "voip_vault.secret", "voip_vault_admin.read")
 
 
@@ -120,63 +118,63 @@ def sign(csr_pem, common_name, alt_names, ip_sans, ttl_s):
     return {"certificate": data["certificate"], "chain": data.get("ca_chain") or []}
 
 
-def is_enrolled(name=None):
+def held():
+    """Return {"accessor", "works", "due"} of this machine's identity; accessor None without one.
+
+    works: it can log in. due: it must be replaced soon, by the server's clock (pillar vault.yaml:
+    renew_fraction). Raises Unavailable or Sealed when the Vault cannot say.
+    """
+    identity = _identity("approle")
+    if not identity or not identity.get("accessor"):
+        return {"accessor": None, "works": False, "due": True}
+    vault, settings = connect(), _settings()
+    try:
+        vault.login(settings["approle_mount"], identity["role_id"], identity["secret_id"])
+        works = True
+    except Denied:
+        works = False
+    due = voip_vault_identity.is_due(identity, settings["renew_fraction"], vault.now())
+    return {"accessor": identity["accessor"], "works": works, "due": due}
+
+
+def is_enrolled():
     """Tell whether this machine can log in with its AppRole, and for long enough.
 
     Raises Unavailable or Sealed when the Vault cannot say.
     """
-    identity = _identity(name or "approle")
-    if not identity or _ends_soon(identity):
-        return False
-    try:
-        connect().login(_settings()["approle_mount"], identity["role_id"], identity["secret_id"])
-    except Denied:
-        return False
-    return True
-
-
-def issue(name):
-    """Issue a response-wrapped secret_id for the AppRole `name`; run on the provisioning machine.
-
-    Returns {"role_id", "wrap_token", "ttl_s"}: what travels is worth nothing once used, works from
-    the AppRole's addresses only, and dies after ttl_s. The role's earlier secret_ids are destroyed.
-    Policy: `provision` (see voip_vault_plan).
-    """
-    settings = _settings()
-    role = f"auth/{settings['approle_mount']}/role/{name}"
-    vault = session("provision")
-    for accessor in vault.keys(f"{role}/secret-id"):
-        vault.write(f"{role}/secret-id-accessor/destroy", {"secret_id_accessor": accessor})
-    wrapped = vault.write(f"{role}/secret-id", {}, wrap_ttl_s=settings["wrap_ttl_s"])["wrap_info"]
-    return {
-        "role_id": vault.read(f"{role}/role-id")["role_id"],
-        "wrap_token": wrapped["token"],
-        "ttl_s": wrapped["ttl"],
-    }
-
-
-def issue_each(names):
-    """Return {name: what `issue` returns} for several AppRoles, in one job."""
-    return {name: issue(name) for name in names}
+    found = held()
+    return found["works"] and not found["due"]
 
 
 def enrol(role_id, wrap_token, ca_pem=None):
-    """Unwrap this machine's secret_id, log in with it, and keep it. Returns True.
+    """Unwrap this machine's secret_id, log in with it, and keep it. Returns its accessor.
 
-    ca_pem: the root CA, stored first where the machine has none yet; pillar's by default.
+    ca_pem: the root CA, stored first where the machine has none yet; pillar's by default. What the
+    machine had before is replaced in one step, and only by an identity that has logged in.
     Raises WrapSpent when somebody else unwrapped it, it expired, or it wraps something else: then
-    issue another, and ask why.
+    withdraw it, and ask why.
     """
     settings = _settings()
     ca_pem = ca_pem or __pillar__["voip"]["pki"].get("ca_pem")
     if ca_pem and not __salt__["voip_pki.trusted"]():
         __salt__["voip_pki.trust"](ca_pem)
-    identity = voip_vault_client.unwrap(
+    identity = voip_vault_identity.unwrap(
         connect(), wrap_token, settings["approle_mount"], __opts__["id"], role_id
     )
     connect().login(settings["approle_mount"], identity["role_id"], identity["secret_id"])
     store_identity("approle", identity)
-    return True
+    return identity["accessor"]
+
+
+def accept(role_id, wrap_token, ca_pem=None):
+    """As enrol, for the one who delivers: {"accessor"}, or {"spent": why} where that is raised.
+
+    So that he tells an interception from any other failure without reading messages.
+    """
+    try:
+        return {"accessor": enrol(role_id, wrap_token, ca_pem)}
+    except WrapSpent as err:
+        return {"spent": str(err)}
 
 
 def status():
@@ -215,7 +213,10 @@ def session(name="approle"):
                 "`./voip up` does"
             )
         __context__[key] = connect().login(
-            _settings()["approle_mount"], identity["role_id"], identity["secret_id"]
+            _settings()["approle_mount"],
+            identity["role_id"],
+            identity["secret_id"],
+            again=lambda: _identity(name) or identity,  # it may have been replaced since
         )
     return __context__[key]
 
@@ -232,7 +233,7 @@ def forget():
 
 
 def store_identity(name, identity):
-    """Keep an identity under `name`, 0600: dict with role_id, secret_id, issued, expires."""
+    """Keep an identity under `name`, 0600: a dict as _utils/voip_vault_identity describes it."""
     voip_files.write(_path(name), json.dumps(identity), mode=0o600, directory_mode=0o700)
     __context__.pop(f"voip_vault.session.{name}", None)
 
@@ -243,13 +244,6 @@ def _identity(name):
             return json.load(handle)
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _ends_soon(identity):
-    if not identity.get("expires"):
-        return False
-    life = identity["expires"] - identity["issued"]
-    return identity["expires"] - time.time() < life * RENEW_FRACTION
 
 
 def _path(name):

@@ -74,23 +74,46 @@ def generated(name):
     )
 
 
+def retired(name):
+    """Nothing is left of hosts that pillar does not declare: AppRole, policy, PKI role, tokens,
+    certificates, secrets. name: only a label.
+
+    Their KV secrets are deleted with every version (docs/identity.md).
+    """
+
+    def act(changes):
+        for host in changes:
+            __salt__["voip_vault_identity.revoke"](host)
+
+    return voip_beats.converge(
+        name,
+        __opts__["test"],
+        lambda: {
+            host: {"old": paths, "new": None}
+            for host, paths in __salt__["voip_vault_identity.undeclared"]().items()
+        },
+        act,
+        done="revoked",
+    )
+
+
 def enrolled(name):
     """The machine that provisions is enrolled as itself; others are by voip_vault.enrol's runner.
 
-    name: the host's name.
+    name: the host's name. An identity that nears its end is replaced, as everybody's.
     """
 
-    def act(_):
-        issued = __salt__["voip_vault.issue"](name)
-        __salt__["voip_vault.enrol"](issued["role_id"], issued["wrap_token"])
+    def check():
+        if __salt__["voip_vault.is_enrolled"]():
+            return {}
+        return {"identity": {"old": None, "new": name}}
 
-    return _converge(
-        name,
-        lambda: (
-            {} if __salt__["voip_vault.is_enrolled"]() else {"identity": {"old": None, "new": name}}
-        ),
-        act,
-    )
+    def act(_):
+        issued = __salt__["voip_vault_identity.issue"](name)
+        accessor = __salt__["voip_vault.enrol"](issued["role_id"], issued["wrap_token"])
+        __salt__["voip_vault_identity.retire"](name, accessor)
+
+    return _converge(name, check, act)
 
 
 def _converge(name, check, act):

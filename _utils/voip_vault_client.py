@@ -2,8 +2,14 @@
 
 hvac does the protocol; what is added here is the error classes of voip_errors and a connection by
 address that still verifies the server's *name*: enrolment happens before a guest can resolve any.
+
+No lifetime is computed from this machine's wall clock, which may be wrong: what the server says is
+its own time, and how long a token has been held is measured by a clock that nobody sets.
 """
 
+import contextlib
+import datetime
+import email.utils
 import os
 import socket
 import ssl
@@ -14,7 +20,7 @@ import hvac.exceptions
 import requests
 import requests.adapters
 import urllib3
-from voip_errors import Denied, NotFound, Refused, Sealed, Unavailable, WrapSpent
+from voip_errors import Denied, NotFound, Refused, Sealed, Unavailable
 
 # hvac maps each HTTP status to a class; these are the ones that a state must tell apart.
 _CLASSES = (
@@ -23,6 +29,15 @@ _CLASSES = (
     (hvac.exceptions.Unauthorized, Denied),
     (hvac.exceptions.InvalidRequest, Refused),
 )
+# A token is given back for a new one when this part of its life is over.
+TOKEN_FRACTION = 0.8
+# What OpenSSL says of a certificate that this machine's clock puts outside its time (verify(1)).
+_CLOCK_CODES = {9: "not valid yet", 10: "expired"}
+
+
+def elapsed():
+    """Seconds since whenever, by a clock that goes on in suspension and that nobody can set."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class NamedHost(requests.adapters.HTTPAdapter):
@@ -88,7 +103,9 @@ class Session:
 
     def _open(self, url, adapter, verify, timeout_s):
         self.url = url
+        self._again, self._until, self._ahead_s = None, None, 0.0
         self._http = requests.Session()
+        self._http.hooks["response"].append(self._hear_time)
         # Proxy and CA settings of the environment are for package downloads, not for the Vault.
         self._http.trust_env = False
         self._http.verify = verify
@@ -103,8 +120,17 @@ class Session:
         self._client.token = token
         return self
 
-    def login(self, mount, role_id, secret_id):
-        """Log in by AppRole. Raises Denied when role or secret_id is refused."""
+    def now(self):
+        """Return the server's time, Unix seconds, as its last answer gave it."""
+        return time.time() + self._ahead_s
+
+    def login(self, mount, role_id, secret_id, again=None):
+        """Log in by AppRole. Raises Denied when role or secret_id is refused.
+
+        again: function that returns the identity (dict) to log in with once the token nears its
+        end: an AppRole's batch token cannot be renewed. Without it the session ends with its token.
+        """
+        self._again, self._until = None, None
         try:
             answer = self.call(
                 "post", f"auth/{mount}/login", {"role_id": role_id, "secret_id": secret_id}
@@ -112,6 +138,9 @@ class Session:
         except Refused as err:
             raise Denied(f"the Vault refuses this AppRole: {err}") from err
         self._client.token = answer["auth"]["client_token"]
+        if again and (ttl_s := answer["auth"].get("lease_duration")):
+            self._until = elapsed() + ttl_s * TOKEN_FRACTION
+            self._again = (mount, again)
         return self
 
     def read(self, path):
@@ -134,6 +163,10 @@ class Session:
 
     def call(self, verb, path, data=None, wrap_ttl_s=None):
         """One request. Returns the decoded JSON, {} when there is no body."""
+        if self._until is not None and elapsed() > self._until:
+            mount, again = self._again
+            identity = again()
+            self.login(mount, identity["role_id"], identity["secret_id"], again)
         try:
             answer = self._client.adapter.request(
                 verb,
@@ -152,9 +185,7 @@ class Session:
         except hvac.exceptions.VaultError as err:
             raise Unavailable(f"the Vault at {self.url} fails: {path}: {_reasons(err)}") from err
         except requests.exceptions.SSLError as err:
-            raise Unavailable(
-                f"the Vault at {self.url} shows a certificate that our root CA does not verify"
-            ) from err
+            raise Unavailable(f"the Vault at {self.url} shows {_tls_fault(err)}") from err
         except requests.exceptions.RequestException as err:
             raise Unavailable(
                 f"the Vault at {self.url} does not answer ({type(err).__name__})"
@@ -163,33 +194,23 @@ class Session:
             return answer
         return answer.json() if getattr(answer, "content", b"") else {}
 
+    def _hear_time(self, response, **_):
+        with contextlib.suppress(ValueError):  # a proxy may have dropped it
+            said = email.utils.parsedate_to_datetime(response.headers.get("Date") or "")
+            self._ahead_s = said.timestamp() - time.time()
 
-def unwrap(session, wrap_token, mount, name, role_id):
-    """Return the identity that `wrap_token` wraps, after checking where it was made.
 
-    session: not logged in. Returns {"role_id", "secret_id", "issued", "expires"}; Unix times,
-    expires is None for never. The creation path proves that the Vault made it for this AppRole's
-    secret_id: anybody who may log in could wrap something else in a token of their own.
-    Raises WrapSpent.
-    """
-    expected = f"auth/{mount}/role/{name}/secret-id"
-    try:
-        made_by = session.write("sys/wrapping/lookup", {"token": wrap_token})["data"]
-        if made_by["creation_path"] != expected:
-            raise WrapSpent(f"the wrapping token was not made by {expected}: not used")
-        data = session.with_token(wrap_token).write("sys/wrapping/unwrap", {})["data"]
-    except (Refused, Denied, NotFound) as err:
-        raise WrapSpent(
-            "the wrapping token is spent or expired: if nobody here used it, somebody else did"
-        ) from err
-    ttl_s = data.get("secret_id_ttl") or 0
-    now = int(time.time())
-    return {
-        "role_id": role_id,
-        "secret_id": data["secret_id"],
-        "issued": now,
-        "expires": now + ttl_s if ttl_s else None,
-    }
+def _tls_fault(err):
+    """What is wrong with the server's certificate, in words."""
+    seen = set()
+    while err is not None and id(err) not in seen:
+        seen.add(id(err))
+        if said := _CLOCK_CODES.get(getattr(err, "verify_code", None)):
+            when = datetime.datetime.now(datetime.UTC)
+            return f"a certificate that is {said} at this machine's time, {when:%F %T} UTC"
+        inner = (*err.args, getattr(err, "reason", None), err.__cause__)
+        err = next((item for item in inner if isinstance(item, Exception)), None)
+    return "a certificate that our root CA does not verify"
 
 
 def _reasons(err):

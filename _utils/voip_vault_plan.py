@@ -8,6 +8,8 @@ import json
 
 # What everybody may do: look at their own token. The `default` policy is wider, so not given.
 SELF = {"auth/token/lookup-self": ["read"]}
+# AppRoles and policies that are no host's.
+OWN = ("provision", "operator")
 
 
 def mounts(settings, pki):
@@ -24,15 +26,26 @@ def provisioner(settings, address):
 
     address: of the machine that provisions: the identity is worth nothing elsewhere.
     """
-    approle, kv = settings["approle_mount"], settings["kv_mount"]
+    approle, kv, pki = settings["approle_mount"], settings["kv_mount"], settings["pki_mount"]
     rules = {
         **SELF,
         "sys/mounts": ["read"],
         f"{kv}/*": ["create", "read", "update", "patch", "list"],
-        "sys/policies/acl/host-*": ["create", "read", "update"],
+        f"{kv}/metadata/hosts/*": ["create", "read", "update", "patch", "list", "delete"],
+        "sys/policies/acl": ["list"],
+        "sys/policies/acl/host-*": ["create", "read", "update", "delete"],
         "sys/policies/acl/operator": ["create", "read", "update"],
-        f"auth/{approle}/role/*": ["create", "read", "update", "list"],
+        f"auth/{approle}/role": ["list"],
+        f"auth/{approle}/role/*": ["create", "read", "update", "list", "delete"],
+        f"{pki}/roles/*": ["create", "read", "update", "list", "delete"],
     }
+    if not settings["external"]:
+        # To end a host's tokens at once; the entities of an existing Vault are its owner's.
+        rules |= {
+            "sys/auth": ["read"],
+            "identity/lookup/entity": ["update"],
+            "identity/entity/id/*": ["delete"],
+        }
     for mount in (kv, settings["pki_root_mount"], settings["pki_mount"]):
         rules[f"sys/mounts/{mount}"] = ["create", "read", "update"]
         rules[f"sys/mounts/{mount}/tune"] = ["read", "update"]
@@ -52,7 +65,7 @@ def objects(settings, pki, hosts, control):
     """Return every policy, AppRole and PKI role: {path: values}.
 
     hosts: pillar's `provisioning`: {host: {"address", "roles", "secrets", "names",
-        "addresses"}}.
+        "addresses", "access"}}.
     control: address of the control host, for the `operator` identity.
     """
     found = {}
@@ -73,6 +86,29 @@ def secrets(hosts):
     return {
         f"hosts/{name}/{secret}": name for name, host in hosts.items() for secret in host["secrets"]
     }
+
+
+def undeclared(settings, found, hosts):
+    """Return {host: [path, ...]} of what `found` holds for hosts that are not in `hosts`.
+
+    found: {"policies": [name], "approles": {name: [policy]}, "pki_roles": [name], "folders":
+        ["name/"]}. Ours is what bears a host's policy, an AppRole with exactly that policy, or a
+        folder in our KV engine; a PKI role counts only beside one of these: an existing Vault has
+        others.
+    """
+    policies = {name.removeprefix("host-") for name in found["policies"] if name[:5] == "host-"}
+    approles = {name for name, given in found["approles"].items() if given == [f"host-{name}"]}
+    folders = {name.rstrip("/") for name in found["folders"]}
+    gone = {}
+    for name in sorted((policies | approles | folders) - set(hosts)):
+        paths = {
+            f"sys/policies/acl/host-{name}": name in policies,
+            f"auth/{settings['approle_mount']}/role/{name}": name in approles,
+            f"{settings['pki_mount']}/roles/{name}": name in found["pki_roles"],
+            f"{settings['kv_mount']}/metadata/hosts/{name}": name in folders,
+        }
+        gone[name] = sorted(path for path, is_there in paths.items() if is_there)
+    return gone
 
 
 def difference(current, wanted):
@@ -101,10 +137,12 @@ def _host_rules(settings, name, host):
     rules = {**SELF, f"{kv}/data/hosts/{name}/*": ["read"]}
     if host["names"]:
         rules[f"{settings['pki_mount']}/sign/{name}"] = ["update"]
-    if "sip" in host["roles"]:
-        rules[f"{kv}/data/subscribers/*"] = ["create", "read", "update"]
-        rules[f"{kv}/metadata/subscribers/*"] = ["list"]
-        rules[f"{kv}/metadata/subscribers"] = ["list"]
+    for folder, capabilities in host["access"].items():
+        if given := [item for item in capabilities if item != "list"]:
+            rules[f"{kv}/data/{folder}/*"] = given
+        if "list" in capabilities:
+            rules[f"{kv}/metadata/{folder}/*"] = ["list"]
+            rules[f"{kv}/metadata/{folder}"] = ["list"]
     return rules
 
 

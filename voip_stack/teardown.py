@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from voip_stack import paths, providers
-from voip_stack.master import config, daemon
+from voip_stack import identity, paths, providers
+from voip_stack.master import config, daemon, keys
 from voip_stack.pillar import load
+from voip_stack.problem import Problem
 from voip_stack.steps import Steps
 
 
@@ -21,6 +22,30 @@ def destroy_checkout(steps: Steps) -> None:
     with steps.step("Remove keys and state") as step:
         _forget_state()
         step.done(str(paths.state_dir()))
+
+
+def destroy_host(host: str, steps: Steps) -> None:
+    """Remove one host and everything that was its own; the next `up` makes another of that name.
+
+    Its identity first: from then on nothing that the host held, or gave away, is worth anything.
+    """
+    pillar = load(paths.pillar_dir())
+    provider = providers.deployed(pillar)
+    if host == identity.provisioner(pillar):
+        raise Problem(
+            f"{host} keeps the identities of all the others",
+            "pillar/topology.yaml: role devstack",
+            "./voip destroy removes the whole platform",
+        )
+    if pillar.hosts[host].is_minion:
+        with steps.step("Revoke its identity in the Vault") as step:
+            done = identity.revoke(host)
+            step.done(", ".join(f"{count} {what}" for what, count in done.items()))
+    with steps.step(f"Remove {host}") as step:
+        provider.remove(host, step)
+    with steps.step("Forget its Salt key") as step:
+        keys.forget(host)
+        step.done(host)
 
 
 def destroy_other(name: str, steps: Steps) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-from voip_stack import deployment, paths, providers
+from voip_stack import deployment, identity, paths, providers
 from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Provider
@@ -27,6 +27,7 @@ sys.path.append(str(paths.CHECKOUT / "_utils"))
 import voip_errors
 import voip_subscribers
 import voip_vault_client
+import voip_vault_identity
 
 ROLE = "operator"
 
@@ -56,18 +57,20 @@ def identity_file() -> Path:
 
 def _session(pillar: Pillar, provider: Provider) -> Any:
     """A session logged in as the operator; enrolled first where that is due."""
-    identity = _identity()
-    if identity is not None:
+    own = _identity()
+    if own is not None and own.get("accessor"):
         try:
-            return _login(pillar, provider, identity)
+            session = _login(pillar, provider, own)
+            if not voip_vault_identity.is_due(own, pillar.vault.renew_fraction, session.now()):
+                return session
         except voip_errors.Denied:
             pass  # expired, or of a lab that is gone: a new one is issued
     return _login(pillar, provider, _enrol(pillar, provider))
 
 
-def _login(pillar: Pillar, provider: Provider, identity: dict[str, Any]) -> Any:
+def _login(pillar: Pillar, provider: Provider, own: dict[str, Any]) -> Any:
     return _connect(pillar, provider).login(
-        pillar.vault.approle_mount, identity["role_id"], identity["secret_id"]
+        pillar.vault.approle_mount, own["role_id"], own["secret_id"]
     )
 
 
@@ -82,21 +85,31 @@ def _connect(pillar: Pillar, provider: Provider) -> Any:
 
 
 def _enrol(pillar: Pillar, provider: Provider) -> dict[str, Any]:
-    """Have the provisioning host issue a secret_id; unwrap and keep it."""
-    from voip_stack.master import client
+    """Have the provisioning host issue a secret_id; unwrap, prove and keep it."""
+    taken: dict[str, Any] = {}
 
-    issued = client.call(_provisioner(pillar), "voip_vault.issue", ROLE)
-    identity = voip_vault_client.unwrap(
-        _connect(pillar, provider),
-        issued["wrap_token"],
-        pillar.vault.approle_mount,
-        ROLE,
-        issued["role_id"],
-    )
+    def accept(issued: dict[str, Any]) -> dict[str, str]:
+        try:
+            unwrapped = voip_vault_identity.unwrap(
+                _connect(pillar, provider),
+                issued["wrap_token"],
+                pillar.vault.approle_mount,
+                ROLE,
+                issued["role_id"],
+            )
+        except voip_errors.WrapSpent as error:
+            return {"spent": str(error)}
+        taken.update(unwrapped)
+        return {"accessor": unwrapped["accessor"]}
+
+    delivery = identity.Delivery(identity.provisioner(pillar))
+    accessor = delivery.deliver(ROLE, accept)
+    _login(pillar, provider, taken)
     file = identity_file()
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    deployment.write_atomic(file, json.dumps(identity), 0o600)
-    return identity
+    deployment.write_atomic(file, json.dumps(taken), 0o600)
+    delivery.retire(ROLE, accessor)
+    return taken
 
 
 def _identity() -> dict[str, Any] | None:
@@ -104,13 +117,6 @@ def _identity() -> dict[str, Any] | None:
         return json.loads(identity_file().read_text())
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _provisioner(pillar: Pillar) -> str:
-    for name in pillar.minions():
-        if "devstack" in pillar.hosts[name].roles:
-            return name
-    raise Problem("No host provisions the Vault", "pillar/topology.yaml", "give one role devstack")
 
 
 class _Through(voip_vault_client.NamedHost):

@@ -13,6 +13,12 @@ Write policies and AppRoles and PKI roles:
     - require:
       - voip_vault: Enable the secret engines
 
+Revoke the identities of hosts that are gone:
+  voip_vault.retired:
+    - name: hosts
+    - require:
+      - voip_vault: Write policies and AppRoles and PKI roles
+
 Make the certificate authorities:
   voip_vault.authorities:
     - name: {{ voip['vault']['pki_mount'] }}

@@ -128,6 +128,7 @@ PROVISIONING = [
     ("openbao.provisionable", {"name": "provision"}),
     ("voip_vault.engines", {"name": "voip"}),
     ("voip_vault.identities", {"name": "hosts"}),
+    ("voip_vault.retired", {"name": "hosts"}),
     (
         "voip_vault.authorities",
         {"name": "pki_int", "root_name": "root CA", "intermediate_name": "intermediate CA"},
@@ -148,8 +149,11 @@ def enrolled(make_host, provisioned):
         host.forget()
         if not host.modules.voip_vault.is_enrolled():
             ca_pem = provisioned.modules.voip_pki.ca_pem()
-            issued = provisioned.modules.voip_vault.issue(name)
-            host.modules.voip_vault.enrol(issued["role_id"], issued["wrap_token"], ca_pem)
+            issued = provisioned.modules.voip_vault_identity.issue(name)
+            accessor = host.modules.voip_vault.enrol(
+                issued["role_id"], issued["wrap_token"], ca_pem
+            )
+            provisioned.modules.voip_vault_identity.retire(name, accessor)
         return host
 
     return enrol

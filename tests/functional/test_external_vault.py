@@ -54,10 +54,10 @@ def test_without_the_identity_it_is_said(devstack, administrator):
 
 
 def test_another_root_than_pillars_is_refused(allowed):
-    for state, arguments in VAULT_STATES[:2]:
+    for state, arguments in VAULT_STATES[:3]:
         ret = allowed.states[state](**arguments)
         assert ret.result is True, ret.comment
-    ret = allowed.states.voip_vault.authorities(**VAULT_STATES[2][1])
+    ret = allowed.states.voip_vault.authorities(**VAULT_STATES[3][1])
     assert ret.result is False
     assert "is not the one that pillar gives" in str(ret.comment)
 

@@ -47,9 +47,9 @@ def test_secrets_are_refused_as_a_job(sip):
 
 def test_a_wrapping_token_works_once(make_host, provisioned):
     host = make_host("pbx-1")
-    issued = provisioned.modules.voip_vault.issue("pbx-1")
+    issued = provisioned.modules.voip_vault_identity.issue("pbx-1")
     arguments = (issued["role_id"], issued["wrap_token"], provisioned.modules.voip_pki.ca_pem())
-    assert host.modules.voip_vault.enrol(*arguments) is True
+    assert host.modules.voip_vault.enrol(*arguments)
     with pytest.raises(CommandExecutionError, match="spent or expired"):
         host.modules.voip_vault.enrol(*arguments)
     host.forget()
@@ -57,20 +57,14 @@ def test_a_wrapping_token_works_once(make_host, provisioned):
 
 
 def test_a_token_that_wraps_something_else_is_not_used(sip, provisioned):
-    issued = provisioned.modules.voip_vault.issue("pbx-1")
+    issued = provisioned.modules.voip_vault_identity.issue("pbx-1")
     with pytest.raises(CommandExecutionError, match="was not made by"):
         sip.modules.voip_vault.enrol(issued["role_id"], issued["wrap_token"])
 
 
-def test_issuing_again_ends_the_earlier_identity(sip, provisioned):
-    provisioned.modules.voip_vault.issue("sip-1")
-    sip.forget()
-    assert sip.modules.voip_vault.is_enrolled() is False
-
-
 def test_an_identity_is_worth_nothing_at_another_address(make_host, provisioned):
     host = make_host(ELSEWHERE_HOST)
-    issued = provisioned.modules.voip_vault.issue(ELSEWHERE_HOST)
+    issued = provisioned.modules.voip_vault_identity.issue(ELSEWHERE_HOST)
     with pytest.raises(CommandExecutionError, match="address"):
         host.modules.voip_vault.enrol(
             issued["role_id"], issued["wrap_token"], provisioned.modules.voip_pki.ca_pem()
@@ -126,11 +120,11 @@ def test_sealed_is_said_and_is_no_refusal(enrolled, provisioned, server):
 
 def _as(provisioned, name):
     """A session of an AppRole that this test host has no file of."""
-    import voip_vault_client
+    import voip_vault_identity
 
-    issued = provisioned.modules.voip_vault.issue(name)
+    issued = provisioned.modules.voip_vault_identity.issue(name)
     settings = provisioned.pillar["vault"]
-    identity = voip_vault_client.unwrap(
+    identity = voip_vault_identity.unwrap(
         provisioned.modules.voip_vault.connect(),
         issued["wrap_token"],
         settings["approle_mount"],

@@ -6,7 +6,9 @@ from tests.functional.conftest import PROVISIONING
 
 
 def test_test_mode_predicts_everything_on_a_machine_without_a_vault(devstack, server):
-    for state, kwargs in PROVISIONING[:8]:
+    for state, kwargs in PROVISIONING[:9]:
+        if state == "voip_vault.retired":
+            continue  # nothing is left of a host where nothing is
         ret = devstack.states[state](**kwargs, test=True)
         assert ret.result is None, f"{state}: {ret.comment}"
         assert ret.changes

@@ -49,6 +49,10 @@ TABLE: dict[str, Handler] = {
         "voip_stack.events.handlers:NothingMore",
         "voip_stack.events.identity:intercepted",
     ),
+    "identity/expiring": Handler(
+        "voip_stack.events.handlers:NothingMore",
+        "voip_stack.events.identity:expiring",
+    ),
     "service/down": Handler("voip_stack.repair.handlers:Down", "voip_stack.repair.handlers:down"),
     "service/up": Handler("voip_stack.repair.handlers:Up", "voip_stack.repair.handlers:up"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from voip_stack import identity
 from voip_stack.events import security
 from voip_stack.events.handlers import NothingMore
 
@@ -9,3 +10,12 @@ from voip_stack.events.handlers import NothingMore
 def intercepted(host: str, data: NothingMore) -> None:
     """Somebody else has unwrapped what was meant for `host`."""
     security.report("identity/intercepted", host, "the wrapped secret_id had been read before")
+
+
+def expiring(host: str, data: NothingMore) -> None:
+    """The secret_id of `host` nears its end: that one host is enrolled anew.
+
+    Whether it is really due is asked of the host and the Vault: an event that came twice, or in
+    vain, changes nothing.
+    """
+    identity.enrol([host])

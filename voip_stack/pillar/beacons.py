@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from voip_stack.pillar import health
+from voip_stack.pillar import health, identity
 from voip_stack.pillar.schema import Pillar
 
 # Beacon -> its settings for (pillar, host, components that could be had), None where it has
@@ -16,6 +16,7 @@ from voip_stack.pillar.schema import Pillar
 Settings = Callable[[Pillar, str, list[str]], dict[str, Any] | None]
 TABLE: dict[str, Settings] = {
     "voip_health": health.beacon,
+    "voip_identity": identity.beacon,
 }
 
 

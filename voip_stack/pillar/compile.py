@@ -300,5 +300,15 @@ def _provisioning(pillar: Pillar) -> dict[str, Any]:
             "roles": host.roles,
             "secrets": [item for role in host.roles for item in pillar.secrets.get(role, [])],
             "names": sorted({item for entry in own.values() for item in entry["alt_names"]}),
+            "access": _access(pillar, host.roles),
         }
     return found
+
+
+def _access(pillar: Pillar, roles: list[str]) -> dict[str, list[str]]:
+    """Folders of the Vault's KV engine that these roles share with others: capabilities of each."""
+    found: dict[str, set[str]] = {}
+    for role in roles:
+        for folder, capabilities in pillar.access.get(role, {}).items():
+            found.setdefault(folder, set()).update(capabilities)
+    return {folder: sorted(capabilities) for folder, capabilities in found.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voip_stack.pillar import components as component_models
 from voip_stack.pillar.health import Repair
@@ -20,6 +20,7 @@ HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_le
 DomainName = Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Network = Literal["internal", "external"]
+Capability = Literal["create", "read", "update", "list"]
 Provider = Literal["lab", "lima", "hosts"]
 
 
@@ -29,6 +30,15 @@ class PillarValueError(ValueError):
     def __init__(self, location: tuple, message: str):
         self.location = location
         super().__init__(message)
+
+
+def _shared_folder(value: str) -> str:
+    if value == "hosts":
+        raise ValueError("a shared folder expected: what is below hosts/ is each host's own")
+    return value
+
+
+KvFolder = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$"), AfterValidator(_shared_folder)]
 
 
 class Model(BaseModel):
@@ -115,6 +125,7 @@ class Vault(Model):
     approle_mount: str
     wrap_ttl_s: Annotated[int, Field(ge=10, le=3600)]
     secret_id_ttl_s: Annotated[int, Field(ge=60)]
+    renew_fraction: Annotated[float, Field(gt=0, lt=1)]
     token_ttl_s: Annotated[int, Field(ge=30)]
 
 
@@ -199,6 +210,7 @@ class Pillar(Model):
     pki: Pki
     secrets: dict[str, list[str]]
     rotation: Rotation = Rotation()
+    access: dict[HostName, dict[KvFolder, list[Capability]]] = {}
     routing: Routing
     packages: Packages
     certificates: dict[str, CertificateDefinition]
@@ -237,6 +249,8 @@ def _check_host(pillar: Pillar, name: str, host: Host) -> None:
         if role not in pillar.roles:
             known = ", ".join(pillar.roles)
             raise PillarValueError(("hosts", name, "roles", index), f"a role expected: {known}")
+    if name in ("provision", "operator"):
+        raise PillarValueError(("hosts", name), "another name expected: it is a Vault identity's")
     if host.internal is None and host.external is None:
         raise PillarValueError(("hosts", name), "an internal or external address expected")
     if "pbx" in host.roles and host.external is not None:

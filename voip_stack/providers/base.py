@@ -110,6 +110,10 @@ class Provider(ABC):
         """The local command that runs `argv` as root on `host`, standard streams passed on."""
 
     @abstractmethod
+    def remove(self, host: str, progress: Progress) -> None:
+        """Remove one host, as `destroy` does all of them. It may be gone already."""
+
+    @abstractmethod
     def destroy(self, progress: Progress) -> None:
         """Remove all of it. Parts may be gone already."""
 

@@ -106,13 +106,16 @@ class HostsProvider(RemoteProvider):
 
     def destroy(self, progress: Progress) -> None:
         """Take the minions away. The servers, their services and data stay as they are."""
+        for host in self.pillar.minions():
+            self.remove(host, progress)
+
+    def remove(self, host: str, progress: Progress) -> None:
         script = (
             f"systemctl disable --now --quiet salt-minion; rm -rf {VENV} /etc/salt/minion "
             f"/etc/salt/pki/minion {UNIT}; systemctl daemon-reload"
         )
-        for host in self.pillar.minions():
-            progress(f"{host}: remove the minion")
-            self.run(host, ["/bin/sh", "-c", script])
+        progress(f"{host}: remove the minion")
+        self.run(host, ["/bin/sh", "-c", script])
 
     def notes(self) -> list[str]:
         return ["destroy removes the minions only: servers and services stay"]

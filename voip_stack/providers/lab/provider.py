@@ -239,12 +239,9 @@ class LabProvider(Provider):
                 raise
 
     def _remove_undeclared(self, record: registry.Record, progress: Progress) -> None:
-        """A host that left the pillar takes its guest with it."""
+        """A host that left the pillar takes its guest with it, and what that held."""
         for name in [name for name in record.guests if name not in self.pillar.hosts]:
-            progress(f"remove {name}")
-            nspawn.kill(record, name)
-            del record.guests[name]
-            record.save()
+            teardown.remove_guest(record, name, guests.root(name), progress)
 
     def _wanted(self) -> dict[str, limits.Limit]:
         return {
@@ -311,6 +308,9 @@ class LabProvider(Provider):
     def dropped(self) -> int:
         """Packets that were not let out so far."""
         return netns.dropped(self.record())
+
+    def remove(self, host: str, progress: Progress) -> None:
+        teardown.remove_guest(self.record(), host, guests.root(host), progress)
 
     def destroy(self, progress: Progress) -> None:
         record = registry.find(registry.lab_name(paths.state_dir()))

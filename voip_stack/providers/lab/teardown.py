@@ -39,6 +39,15 @@ def destroy(record: Record, progress: Progress, *, with_master: bool = False) ->
     record.forget()
 
 
+def remove_guest(record: Record, name: str, root: Path, progress: Progress) -> None:
+    """End one guest and remove its files. It may be gone already."""
+    progress(f"remove {name}")
+    nspawn.kill(record, name)
+    _remove_files(root)
+    if record.guests.pop(name, None) is not None:
+        record.save()
+
+
 def _remove_files(directory: Path) -> None:
     try:
         if directory.is_dir():

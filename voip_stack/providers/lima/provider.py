@@ -145,11 +145,17 @@ class LimaProvider(RemoteProvider):
             for host in self.pillar.minions()
         }
 
+    def remove(self, host: str, progress: Progress) -> None:
+        self._delete([host], progress)
+
     def destroy(self, progress: Progress) -> None:
         """Delete our guests. Lima's networks stay: other guests may be on them."""
+        self._delete(self.pillar.minions(), progress)
+
+    def _delete(self, names: Sequence[str], progress: Progress) -> None:
         if not self.limactl.is_installed():
             return
-        for arguments in plan.plan_destroy(self._listed(), self.pillar.minions()):
+        for arguments in plan.plan_destroy(self._listed(), names):
             progress(f"delete {arguments[-1]}")
             self.limactl.act(arguments, self._log())
 
