@@ -163,10 +163,25 @@ class Session:
 
     def call(self, verb, path, data=None, wrap_ttl_s=None):
         """One request. Returns the decoded JSON, {} when there is no body."""
-        if self._until is not None and elapsed() > self._until:
-            mount, again = self._again
-            identity = again()
-            self.login(mount, identity["role_id"], identity["secret_id"], again)
+        self._log_in_again()
+        try:
+            return self._request(verb, path, data, wrap_ttl_s)
+        except Denied:
+            # The token may have ended on the way there, on a slow day.
+            if not self._log_in_again():
+                raise
+            return self._request(verb, path, data, wrap_ttl_s)
+
+    def _log_in_again(self):
+        """Have another token when this one nears its end. Returns whether it was so."""
+        if self._until is None or elapsed() < self._until:
+            return False
+        mount, again = self._again
+        identity = again()
+        self.login(mount, identity["role_id"], identity["secret_id"], again)
+        return True
+
+    def _request(self, verb, path, data, wrap_ttl_s):
         try:
             answer = self._client.adapter.request(
                 verb,

@@ -27,8 +27,10 @@ SIP = {
     "roles": ["sip"],
     "secrets": ["postgresql"],
     "names": ["sip.test", "sip-1.test"],
+    "access": {"subscribers": ["create", "list", "read", "update"]},
 }
-PBX = SIP | {"roles": ["pbx"], "names": [], "secrets": ["ami"]}
+PBX = SIP | {"roles": ["pbx"], "names": [], "secrets": ["ami"], "access": {}}
+NOTHING = {"policies": [], "approles": {}, "pki_roles": [], "folders": []}
 
 
 @pytest.fixture
@@ -45,8 +47,11 @@ def test_a_host_names_no_other_host(objects):
     assert "sip-1" not in policy(objects, "host-pbx-1")
 
 
-def test_only_a_sip_host_reads_subscribers(objects):
-    assert "voip/data/subscribers/*" in policy(objects, "host-sip-1")
+def test_only_whose_role_says_so_reads_subscribers(objects):
+    text = policy(objects, "host-sip-1")
+    path = 'path "voip/data/subscribers/*" {\n  capabilities = ["create", "read", "update"]\n}'
+    assert path in text
+    assert 'path "voip/metadata/subscribers/*" {\n  capabilities = ["list"]\n}' in text
     assert "subscribers" not in policy(objects, "host-pbx-1")
 
 
@@ -88,6 +93,32 @@ def test_provisioner_cannot_change_its_own_policy():
     assert 'path "sys/policies/acl/provision" {\n  capabilities = ["read"]\n}' in text
     assert 'path "auth/approle/role/provision/*" {\n  capabilities = ["deny"]\n}' in text
     assert "sys/policies/acl/*" not in text
+
+
+def test_the_owner_of_an_existing_vault_keeps_its_entities():
+    text = plan.provisioner(SETTINGS | {"external": True}, "10.1.0.2")
+    assert "identity/" not in text["sys/policies/acl/provision"]["policy"]
+
+
+@pytest.mark.parametrize(
+    ("found", "gone"),
+    [
+        ({}, {}),
+        ({"policies": ["default", "host-sip-1", "operator"]}, {}),
+        ({"policies": ["host-sip-2"]}, {"sip-2": ["sys/policies/acl/host-sip-2"]}),
+        ({"folders": ["sip-1/", "sip-2/"]}, {"sip-2": ["voip/metadata/hosts/sip-2"]}),
+        ({"approles": {"sip-2": ["host-sip-2"]}}, {"sip-2": ["auth/approle/role/sip-2"]}),
+        # Somebody else's, in an existing Vault.
+        ({"approles": {"theirs": ["default"], "open": None}}, {}),
+        ({"pki_roles": ["theirs", "sip-1"]}, {}),
+        (
+            {"policies": ["host-sip-2"], "pki_roles": ["sip-2", "theirs"]},
+            {"sip-2": ["pki_int/roles/sip-2", "sys/policies/acl/host-sip-2"]},
+        ),
+    ],
+)
+def test_undeclared(found, gone):
+    assert plan.undeclared(SETTINGS, NOTHING | found, {"sip-1": SIP, "pbx-1": PBX}) == gone
 
 
 @pytest.mark.parametrize(
