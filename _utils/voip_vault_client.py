@@ -139,7 +139,8 @@ class Session:
             raise Denied(f"the Vault refuses this AppRole: {err}") from err
         self._client.token = answer["auth"]["client_token"]
         if again and (ttl_s := answer["auth"].get("lease_duration")):
-            self._until = elapsed() + ttl_s * TOKEN_FRACTION
+            # The server counts whole seconds from the one that has begun.
+            self._until = elapsed() + ttl_s * TOKEN_FRACTION - 1
             self._again = (mount, again)
         return self
 

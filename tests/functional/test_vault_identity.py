@@ -217,12 +217,12 @@ def test_a_session_outlives_its_token(sip, provisioned, monkeypatch):
     vault = provisioned.modules.voip_vault.session("provision")
     role = "auth/approle/role/sip-1"
     ttl_s = vault.read(role)["token_ttl"]
-    vault.write(role, {"token_ttl": 2, "token_max_ttl": 2})
+    vault.write(role, {"token_ttl": 4, "token_max_ttl": 4})
     try:
         sip.forget()
         session = sip.modules.voip_vault.session()
         began = voip_vault_client.elapsed()
-        while voip_vault_client.elapsed() < began + 4:
+        while voip_vault_client.elapsed() < began + 7:
             assert session.read("voip/data/hosts/sip-1/redis")
             time.sleep(0.2)
     finally:
