@@ -53,6 +53,12 @@ TABLE: dict[str, Handler] = {
         "voip_stack.events.handlers:NothingMore",
         "voip_stack.events.identity:expiring",
     ),
+    "kernel/installed": Handler(
+        "voip_stack.events.kernel:Installed", "voip_stack.events.kernel:installed"
+    ),
+    "kernel/build-failed": Handler(
+        "voip_stack.events.kernel:BuildFailed", "voip_stack.events.kernel:build_failed"
+    ),
     "service/down": Handler("voip_stack.repair.handlers:Down", "voip_stack.repair.handlers:down"),
     "service/up": Handler("voip_stack.repair.handlers:Up", "voip_stack.repair.handlers:up"),
 }

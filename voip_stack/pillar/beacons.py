@@ -11,10 +11,19 @@ from typing import Any
 from voip_stack.pillar import health, identity
 from voip_stack.pillar.schema import Pillar
 
+
+def _kernel(pillar: Pillar, host: str, components: list[str]) -> dict[str, Any] | None:
+    """New kernels of media hosts: an upgrade is hours from its reboot, so minutes will do."""
+    if "rtpengine" not in components or not pillar.rtpengine.kernel_module:
+        return None
+    return {"interval": 60, "settle_s": 120, "repeat_s": 3600}
+
+
 # Beacon -> its settings for (pillar, host, components that could be had), None where it has
 # nothing to watch.
 Settings = Callable[[Pillar, str, list[str]], dict[str, Any] | None]
 TABLE: dict[str, Settings] = {
+    "voip_kernels": _kernel,
     "voip_health": health.beacon,
     "voip_identity": identity.beacon,
 }
