@@ -1,4 +1,4 @@
-"""`./voip test`: choose the tests, have a lab for those that need one, run pytest once."""
+"""`./voip test`: choose the tests, have what machines they need, run pytest once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from voip_stack import paths
 from voip_stack.problem import Problem
 
-KINDS = ("unit", "render", "functional", "integration", "lab")
-# Only when asked for by name: it boots kernels of its own and takes minutes.
-BY_NAME = ("kernel",)
+KINDS = ("unit", "render", "functional", "integration", "kernel", "lab")
+# They need root and guests: a lab, and a machine under qemu.
+WITH_GUESTS = ("kernel", "lab")
 # pytest's exit code when it collected nothing.
 NO_TESTS = 5
 
 
 @dataclass(frozen=True)
 class Selection:
-    """kinds: folders of tests/; is_lab_declined: --no-lab was said; rest: pytest's arguments."""
+    """kinds: folders of tests/; is_lab_declined: --no-lab (neither of WITH_GUESTS) was said; rest:
+    pytest's arguments.
+    """
 
     kinds: tuple[str, ...]
     is_lab_declined: bool
@@ -32,32 +34,39 @@ def select(arguments: list[str]) -> Selection:
     is_declined = "--no-lab" in words
     words = [word for word in words if word != "--no-lab"]
     kinds: tuple[str, ...] = KINDS
-    if words and words[0] in (*KINDS, *BY_NAME, "all"):
+    if words and words[0] in (*KINDS, "all"):
         kind = words.pop(0)
         kinds = KINDS if kind == "all" else (kind,)
     elif words and words[0].isalpha() and not (paths.checkout() / words[0]).exists():
-        known = ", ".join((*KINDS, *BY_NAME, "all"))
-        raise Problem(f"There is no kind of test {words[0]}", "", f"one of {known}", 2)
+        raise Problem(
+            f"There is no kind of test {words[0]}", "", f"one of {', '.join(KINDS)}, all", 2
+        )
     if words and words[0] == "--":
         words.pop(0)
     if is_declined:
-        kinds = tuple(kind for kind in kinds if kind != "lab")
+        kinds = tuple(kind for kind in kinds if kind not in WITH_GUESTS)
     return Selection(kinds, is_declined, tuple(words))
 
 
-def run(arguments: list[str], bring_up: Callable[[], None] | None = None) -> int:
-    """Run the selected tests. Returns the exit code: pytest's, 1 when a lab could not be had."""
+def run(
+    arguments: list[str],
+    bring_up: Callable[[], None] | None = None,
+    equip: Callable[[], None] | None = None,
+) -> int:
+    """Run the selected tests. Returns the exit code: pytest's, 1 when guests could not be had."""
     selection = select(arguments)
     kinds, reason = selection.kinds, ""
-    if "lab" in kinds:
+    for kind, prepare in (("kernel", equip or _qemu), ("lab", bring_up or _lab)):
+        if kind not in kinds:
+            continue
         try:
-            (bring_up or _lab)()
+            prepare()
         except Problem as problem:
             reason = str(problem)
-            kinds = tuple(kind for kind in kinds if kind != "lab")
+            kinds = tuple(other for other in kinds if other != kind)
             _say(
-                "The lab tests do not run, which counts as a failure (--no-lab declines them):\n"
-                f"{reason}"
+                f"The {kind} tests do not run, which counts as a failure (--no-lab declines them):"
+                f"\n{reason}"
             )
     if not kinds:
         _say("Nothing is left to run.")
@@ -92,6 +101,24 @@ def _lab() -> None:
         raise Problem(
             "The lab did not converge", str(summary.log), "./voip up, then mend what it names"
         )
+
+
+def _qemu() -> None:
+    """The kernel tests' machine: packages that the host lacks for it are installed."""
+    from voip_stack.steps import Steps
+    from voip_stack.up import machine
+    from voip_stack.up.run import install
+    from voip_stack.vm.image import PACKAGES
+
+    found = machine.look(PACKAGES)
+    plan = machine.plan(found)
+    if plan.problem:
+        raise plan.problem
+    if not found.is_root:
+        raise Problem("The kernel tests make a machine's disk, which needs root", "", "sudo")
+    if plan.install:
+        with Steps("test") as steps:
+            install(steps, plan.install, yes=True)
 
 
 def _say(text: str) -> None:

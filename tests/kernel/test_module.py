@@ -5,7 +5,9 @@ One machine, and the tests are its story: each begins where the one before it en
 
 import pytest
 
-from tests.kernel.machine import MachineError
+from tests.kernel.conftest import WARM
+from voip_stack.vm.cost import costs, measure
+from voip_stack.vm.machine import MachineError
 
 STATE = "Forward RTP in the kernel"
 MODULE = "xt_RTPENGINE"
@@ -27,17 +29,15 @@ def is_loaded(machine):
     return MODULE in machine.run("cat", "/proc/modules")
 
 
-def test_a_prediction_changes_nothing(machine, predicted):
+def test_a_prediction_changes_nothing(machine, predicted, image):
     ret = predicted[STATE]
     assert ret["result"] is None, ret
-    assert {f"package linux-headers-{machine.release}", f"module for {machine.release}"} <= set(
-        ret["changes"]
-    )
+    assert {f"package linux-headers-{image.new}", f"module for {image.new}"} <= set(ret["changes"])
     assert not is_loaded(machine)
     assert "rtpengine-kernel-dkms" not in machine.run("dpkg-query", "-W")
 
 
-def test_a_broken_compiler_leaves_media_in_user_space(machine, by_user_space):
+def test_a_broken_compiler_leaves_media_in_user_space(machine, image, by_user_space):
     machine.shell(
         "mv /usr/bin/gcc-12 /usr/bin/gcc-12.good; cat > /usr/bin/gcc-12; chmod 755 /usr/bin/gcc-12"
     , stdin='#!/bin/sh\necho "cc1: fatal error: broken by the test" >&2\nexit 1\n')  # fmt: skip
@@ -48,12 +48,13 @@ def test_a_broken_compiler_leaves_media_in_user_space(machine, by_user_space):
     log = failed[STATE].rpartition("log: ")[2].rstrip(")")
     assert "broken by the test" in machine.run("cat", log)
     (event,) = machine.events()
-    assert event["tag"] == "voip/rtpengine/module/failed"
-    assert "broken by the test" in event["data"]["reason"]
+    assert event["tag"] == "voip/event/kernel/build-failed"
+    assert event["data"]["data"]["release"] == image.new
+    assert "broken by the test" in event["data"]["data"]["reason"]
     assert machine.run("dpkg", "--audit") == ""
     status = machine.call("rtpengine_module.status")
     assert not status["is_forwarding"]
-    assert "broken by the test" in status["reason"]
+    assert "broken by the test" in status["problem"]
     assert status["log"] == log
     by_user_space(machine, "broken compiler")
 
@@ -91,6 +92,14 @@ def test_packets_go_by_the_kernel(machine, by_kernel):
     by_kernel(machine, "kernel, RTP to SRTP and back")
 
 
+def test_a_packet_costs_a_third_in_the_kernel(machine, machines, record):
+    for profile, cost in costs(measure(machines, machine)).items():
+        line = {"user space, us": round(cost.user_us), "kernel, us": round(cost.kernel_us),
+                "ratio": round(cost.ratio, 1)}  # fmt: skip
+        record(f"CPU for a forwarded packet, {profile}", line)
+        assert cost.ratio >= 3
+
+
 def test_the_daemon_needs_no_privilege_for_it(machine):
     pid = machine.run("systemctl", "show", "-P", "MainPID", "rtpengine-daemon").strip()
     lines = machine.run("cat", f"/proc/{pid}/status").splitlines()
@@ -117,7 +126,7 @@ def test_a_lost_rule_is_noticed_and_comes_back(machine, by_user_space):
     status = machine.call("rtpengine_module.status")
     assert (status["loaded"], status["is_forwarding"]) == (True, False)
     assert "no rule" in status["reason"]
-    by_user_space(machine, "rule lost", warm=250)
+    by_user_space(machine, "rule lost", warm=WARM)
     assert list(machine.state("rtpengine_module.built")["changes"]) == ["iptables rule"]
 
 

@@ -43,6 +43,14 @@ def test_check_decides_the_exit_code(measured, value, check, code):
     assert runner.invoke(app, words).exit_code == code
 
 
+@pytest.mark.parametrize(("value", "code"), [(2.9, 1), (3, 0), (7, 0)])
+def test_a_goal_may_be_the_least(measured, value, code):
+    measured(Result("ratio", value, "", 3, at_least=True))
+    result = runner.invoke(app, ["bench", "apply", "--check"])
+    assert result.exit_code == code
+    assert "≥ 3" in result.stdout
+
+
 def test_unknown_bench_lists_the_known():
     result = runner.invoke(app, ["bench", "nothing"])
     assert result.exit_code == 2

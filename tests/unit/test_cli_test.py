@@ -6,7 +6,7 @@ from voip_stack import testing
 from voip_stack.problem import Problem
 from voip_stack.testing import KINDS, Selection, select
 
-WITHOUT_LAB = tuple(kind for kind in KINDS if kind != "lab")
+WITHOUT_LAB = tuple(kind for kind in KINDS if kind not in ("kernel", "lab"))
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,30 @@ def no_lab():
     raise Problem("This machine cannot hold a lab", "no root")
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_installed(monkeypatch):
+    monkeypatch.setattr(testing, "_qemu", lambda: None)
+
+
+def no_qemu():
+    raise Problem("This machine lacks qemu-system-x86")
+
+
 def test_missing_lab_runs_the_rest_and_fails(pytest_runs, capsys):
     assert testing.run([], bring_up=no_lab) == 1
-    assert pytest_runs == [(WITHOUT_LAB, ())]
+    assert pytest_runs == [((*WITHOUT_LAB, "kernel"), ())]
     assert "cannot hold a lab" in capsys.readouterr().err
+
+
+def test_missing_qemu_runs_the_rest_and_fails(pytest_runs, capsys):
+    assert testing.run([], bring_up=lambda: None, equip=no_qemu) == 1
+    assert pytest_runs == [((*WITHOUT_LAB, "lab"), ())]
+    assert "lacks qemu" in capsys.readouterr().err
+
+
+def test_only_the_kernel_but_no_qemu(pytest_runs):
+    assert testing.run(["kernel"], equip=no_qemu) == 1
+    assert pytest_runs == []
 
 
 def test_declined_lab_is_no_failure(pytest_runs):

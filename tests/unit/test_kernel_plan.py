@@ -102,3 +102,36 @@ def test_compiler_said(log, expected):
     said = voip_kernel.compiler_said(log)
     assert expected in said
     assert "\n" not in said
+
+
+FLAVOURS = ("{arch}", "cloud-{arch}", "rt-{arch}")
+ABIS = ("6.1.0-56", "6.12.43+deb13", "6.12.9+bpo")
+# What is installed -> (facts, packages that the plan adds, whether it builds).
+INSTALLED = {
+    "nothing": ({}, ["headers", "meta"], True),
+    "headers": ({"headers"}, ["meta"], True),
+    "headers, metapackage": ({"headers", "meta"}, [], True),
+    "all, and built": ({"headers", "meta", "built"}, [], False),
+}
+
+
+@pytest.mark.parametrize("installed", INSTALLED)
+@pytest.mark.parametrize("abi", ABIS)
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_every_flavour_and_architecture(arch, flavour, abi, installed):
+    flavour = flavour.format(arch=arch)
+    release = f"{abi}-{flavour}"
+    names = {"headers": f"linux-headers-{release}", "meta": f"linux-headers-{flavour}"}
+    has, packages, builds = INSTALLED[installed]
+    plan = voip_kernel.plan(facts({
+        "running": release,
+        "candidates": {name: f"{abi.split('+')[0]}.1-1" for name in names.values()},
+        "packages": [names[item] for item in ("headers", "meta") if item in has],
+        "headers": {release: release} if "headers" in has else {},
+        "built": [release] if "built" in has else [],
+    }))  # fmt: skip
+    assert plan == {
+        "verdict": "kernel", "reason": "", "next": release,
+        "packages": [names[item] for item in packages], "build": [release] if builds else [],
+    }  # fmt: skip

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from salt.exceptions import CommandExecutionError
 
 CHECKOUT = Path(__file__).parents[2]
@@ -228,3 +229,48 @@ def test_refused_key_says_what_to_do(module, monkeypatch):
     monkeypatch.setattr(module, "run", lambda *_, **__: Done)
     with pytest.raises(CommandExecutionError, match="mokutil --import"):
         module._modprobe()
+
+
+CHANGES = yaml.safe_load((Path(__file__).parent / "kernel_changes.yaml").read_text())
+DONE = {
+    "plan": {"build": [], "packages": []}, "built": {"6.1.0-50-arm64": "10.5.3.5"},
+    "installed": "all", "files": "written", "is_enabled": True, "is_loaded": True,
+    "is_current": True,
+    "rules": "ours", "table": [4, 77], "pid": 77, "sessions": 0,
+}  # fmt: skip
+_PACKAGES = ("rtpengine-daemon", "rtpengine-kernel-dkms", "rtpengine-iptables", "iptables")
+_ALL = dict.fromkeys(_PACKAGES, "10.5.3.5-1")
+INSTALLED = {
+    "nothing": {}, "the daemon": {"rtpengine-daemon": "10.5.3.5-1"}, "all": _ALL,
+    "a newer daemon": _ALL | {"rtpengine-daemon": "10.5.3.6-1"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHANGES, ids=[case["name"] for case in CHANGES])
+def test_diff(module, monkeypatch, tmp_path, case):
+    have = DONE | (case.get("have") or {})
+    plan = PLAN | have["plan"]
+    rule = f"-A {' '.join(module._rule())}"
+    rules = {"ours": [rule], "absent": [], "two": [rule, rule.replace("--id 0", "--id 7")]}
+    exists = module.os.path.exists
+    fakes = {
+        "plan": lambda: plan, "_installed": lambda: INSTALLED[have["installed"]],
+        "_files": lambda: {"/etc/a": "text"}, "_is_loaded": lambda: have["is_loaded"],
+        "read": lambda path: "text" if have["files"] == "written" else "",
+        "_is_current": lambda release: have["is_current"], "_daemon_pid": lambda: have["pid"],
+        "_table": lambda: tuple(have["table"]), "_sessions": lambda: have["sessions"],
+    }  # fmt: skip
+    for name, fake in fakes.items():
+        monkeypatch.setattr(module, name, fake)
+    monkeypatch.setattr(
+        module.voip_kernel_build, "built", lambda release: have["built"].get(release, "")
+    )
+    monkeypatch.setattr(module.voip_kernel_rule, "present", lambda tool: rules[have["rules"]])
+    monkeypatch.setattr(module.voip_kernel_rule, "tools", lambda: ("iptables", "ip6tables"))
+    monkeypatch.setattr(
+        module.os.path, "exists",
+        lambda path: have["is_enabled"] if str(path).endswith(module.UNIT) else exists(path),
+    )  # fmt: skip
+    uname = type("Uname", (), {"release": "6.1.0-50-arm64"})
+    monkeypatch.setattr(module.os, "uname", lambda: uname)
+    assert list(module.diff()[1]) == case["changes"]

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Result:
-    """One number. goal: the most it may be (None: it only explains); met: None without a goal."""
+    """One number. goal: the most it may be (with at_least: the least; None: it only explains).
+
+    met: None without a goal.
+    """
 
     name: str
     value: float
     unit: str
     goal: float | None = None
+    at_least: bool = False
 
     @property
     def met(self) -> bool | None:
-        return None if self.goal is None else self.value <= self.goal
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"met": self.met}
+        return {"name": self.name, "value": self.value, "unit": self.unit, "goal": self.goal,
+                "met": self.met}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ def table(report: Report) -> str:
         grid.add_column(heading, justify=side)  # type: ignore[arg-type]
     marks = {None: "", True: "met", False: "missed"}
     for result in report.results:
-        goal = "" if result.goal is None else f"{result.goal:g} {result.unit}"
+        least = "≥ " if result.at_least else ""
+        goal = "" if result.goal is None else f"{least}{result.goal:g} {result.unit}"
         grid.add_row(result.name, f"{result.value:.2f} {result.unit}", goal, marks[result.met])
     console = Console(width=100, file=io.StringIO())
     console.print(grid)

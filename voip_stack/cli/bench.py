@@ -37,7 +37,7 @@ def bench(
 
     if name is None:
         for key, title in benches.titles().items():
-            typer.echo(f"{key:<12}{title}")
+            typer.echo(f"{key:<14}{title}")
         return
     report = benches.run(name, rounds, service=service)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else benches.table(report))

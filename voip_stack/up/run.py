@@ -83,7 +83,7 @@ def _machine(steps: Steps, provider: Provider, yes: bool) -> None:
             raise plan.problem
         step.done("nothing is missing" if not plan.install else f"{len(plan.install)} missing")
     if plan.install:
-        _install(steps, plan.install, yes)
+        install(steps, plan.install, yes)
     _refuse(provider)
 
 
@@ -92,7 +92,7 @@ def _refuse(provider: Provider) -> None:
         raise problem
 
 
-def _install(steps: Steps, names: tuple[str, ...], yes: bool) -> None:
+def install(steps: Steps, names: tuple[str, ...], yes: bool) -> None:
     steps.line(f"    Debian packages to install: {' '.join(names)}")
     if not yes and sys.stdin.isatty():
         import typer

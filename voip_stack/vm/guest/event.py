@@ -5,7 +5,7 @@ import json
 FILE = "/run/voip-test-events"
 
 
-def send(tag, data=None, **kwargs):
+def fire_master(data, tag, **kwargs):
     with open(FILE, "a", encoding="utf-8") as file:
         file.write(json.dumps({"tag": tag, "data": data}) + "\n")
     return True

@@ -1,6 +1,6 @@
 """Send RTP and SRTP through RTPEngine, from two network namespaces of the machine, and count.
 
-    python guest_media.py '{"ng": [address, port], "inside": address, "outside": ..., "packets": 9}'
+    python media.py '{"ng": [address, port], "inside": address, "outside": ..., "packets": 9}'
 
 One end is plain RTP, the other SRTP (SDES, RFC 4568 and 3711), so RTPEngine encrypts in one
 direction and decrypts in the other. Prints one JSON object: what was sent and received at each end
@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "salt/_utils"))
+sys.path.insert(0, "/opt/voip-test/salt/_utils")
 
 import voip_ng
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -37,14 +37,20 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def socket_in(namespace, address):
-    """A UDP socket bound to address inside a network namespace: it stays there."""
+    """A UDP socket bound to address inside a network namespace (None: here): it stays there."""
+    if namespace is None:
+        return _bound(address)
     with open("/proc/self/ns/net") as here, open(f"/run/netns/{namespace}") as there:
         _enter(there)
         try:
-            found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            found.bind((address, 0))
+            return _bound(address)
         finally:
             _enter(here)
+
+
+def _bound(address):
+    found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    found.bind((address, 0))
     return found
 
 
@@ -70,16 +76,16 @@ class Srtp:
         cipher = Cipher(algorithms.AES(self.key), modes.CTR(start.to_bytes(16, "big")))
         return packet[:12] + cipher.encryptor().update(packet[12:])
 
-    def _tag(self, packet):
+    def tag(self, packet):
         return hmac.new(self.auth, packet + b"\0\0\0\0", hashlib.sha1).digest()[:TAG_BYTES]
 
     def protect(self, packet):
         sealed = self._crypt(packet)
-        return sealed + self._tag(sealed)
+        return sealed + self.tag(sealed)
 
     def unprotect(self, packet):
         sealed, tag = packet[:-TAG_BYTES], packet[-TAG_BYTES:]
-        if not hmac.compare_digest(self._tag(sealed), tag):
+        if not hmac.compare_digest(self.tag(sealed), tag):
             raise ValueError("wrong authentication tag")
         return self._crypt(sealed)
 
@@ -110,7 +116,8 @@ class End:
         self.socket = socket_in(namespace, address)
         self.address, self.port = self.socket.getsockname()
         self.ssrc = ssrc
-        self.outgoing, self.incoming = outgoing, None
+        self.outgoing = outgoing
+        self.incoming: Clear | Srtp = Clear()
         self.remote = None
         self.sent = self.received = self.wrong = 0
 

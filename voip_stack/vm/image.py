@@ -1,7 +1,8 @@
 """The machine's disk: the lab's own minion image, with Debian's cloud kernels and a compiler.
 
 Kept in the cache by what it is made from. What the state under test installs is only downloaded, so
-that the machine needs no network. Two kernels are there: the newest, and the one before it.
+that the machine needs no network. Two kernels are there: the newest, and the one before it. For
+each there is also a machine that has booted and loaded Salt, frozen: thawing takes seconds.
 """
 
 from __future__ import annotations
@@ -19,24 +20,26 @@ from voip_stack.packages.chroot import run_logged
 from voip_stack.packages.mirror import Mirror, host_mirror
 from voip_stack.problem import Problem
 from voip_stack.providers.lab import images
+from voip_stack.up import machine
+from voip_stack.vm.machine import Machine, command
 
-REVISION = "1"
+REVISION = "2"
 META = "linux-image-cloud-amd64"
 SIZE = "4G"
-TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "mmdebstrap": "mmdebstrap"}
+# Debian packages that the host needs.
+PACKAGES = ("qemu-system-x86", "e2fsprogs", "mmdebstrap")
 # There before the state runs. The compiler comes with dkms; the headers of every kernel share most.
 INSTALLED = ("initramfs-tools", "udev", "kmod", "dkms", "rtpengine-daemon")
 # What the state is to install itself.
 OFFERED = ("rtpengine-kernel-dkms", "rtpengine-iptables", "iptables", "linux-headers-cloud-amd64")
+AGENT_FILE = Path(__file__).parent / "guest/agent.py"
 AGENT = """\
 [Unit]
 DefaultDependencies=no
 After=systemd-tmpfiles-setup.service local-fs.target systemd-udev-trigger.service
 
 [Service]
-ExecStartPre=/bin/mkdir -p /opt/voip-test
-ExecStartPre=/bin/tar -xf /dev/vdb -C /opt/voip-test
-ExecStart=/opt/voip-minion/bin/python -P /opt/voip-test/guest_agent.py
+ExecStart=/opt/voip-minion/bin/python -P /opt/voip-test/agent.py
 Restart=on-failure
 RestartSec=1
 StandardError=journal+console
@@ -45,6 +48,7 @@ StandardError=journal+console
 _INSTALL = """
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 apt="apt-get -y -q --no-install-recommends -o Dpkg::Use-Pty=0"
+echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/voip-test
 $apt update
 $apt install {installed}
 printf 'MODULES=list\\nCOMPRESS=gzip\\n' > /etc/initramfs-tools/conf.d/voip
@@ -66,7 +70,7 @@ printf '%s\\n%s\\n' "$old" "$new" > /releases
 
 @dataclass(frozen=True)
 class Image:
-    """disk: of the root file system, never written to; old, new: releases in boot/."""
+    """disk: of the root file system, never written to; old, new: releases."""
 
     directory: Path
     old: str
@@ -78,34 +82,73 @@ class Image:
 
     def boot(self, release: str) -> tuple[Path, Path]:
         """(kernel, initrd) of a release."""
-        return tuple(self.directory / f"{name}-{release}" for name in ("vmlinuz", "initrd.img"))
+        return self.directory / f"vmlinuz-{release}", self.directory / f"initrd.img-{release}"
 
 
-def missing() -> list[str]:
-    """Debian packages that this host lacks for the tests."""
-    return sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+@dataclass(frozen=True)
+class Frozen:
+    """A booted machine: memory belongs to this very state of disk."""
+
+    directory: Path
+
+    @property
+    def disk(self) -> Path:
+        return self.directory / "disk.img"
+
+    @property
+    def memory(self) -> Path:
+        return self.directory / "memory"
 
 
 def ensure(logs: Path) -> Image:
-    """The image, from the cache or made now (about two minutes and the downloads)."""
-    if packages := missing():
+    """The image, from the cache or made now (about three minutes and the downloads)."""
+    if packages := machine.look(PACKAGES).missing:
         raise Problem(
-            f"The kernel tests need {', '.join(packages)}, not installed",
+            f"A machine under qemu needs {', '.join(packages)}, not installed",
             how=f"apt-get install --no-install-recommends {' '.join(packages)}",
         )
     if os.geteuid() != 0:
-        raise Problem("The kernel tests need root to make the machine's image")
+        raise Problem("A machine under qemu needs root to make its image")
     cache, mirror = Cache(), host_mirror()
     kind = images.Kind("bookworm", True)
-    key = digest(REVISION, images.key(kind, mirror), AGENT, _INSTALL, *INSTALLED, *OFFERED)
+    parts = (AGENT, AGENT_FILE, _INSTALL, *INSTALLED, *OFFERED)
+    key = digest(REVISION, images.key(kind, mirror), *parts)
 
     def make(directory: Path) -> None:
         base = images.ensure(cache, kind, mirror, logs, lambda text: None)
         _make(directory, base, mirror, logs / "image-kernel.log")
 
     directory = cache.entry("kernel", key, make)
-    cache.prune("kernel", images.UNUSED_DAYS)
+    for name in ("kernel", "kernel-frozen"):
+        cache.prune(name, images.UNUSED_DAYS)
     return Image(directory, **json.loads((directory / "releases.json").read_text()))
+
+
+def frozen(image: Image, release: str, room: Path) -> Frozen:
+    """A machine that has booted `release` and loaded Salt, from the cache or made now."""
+    version = subprocess.run(
+        ["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    nowhere = Path("/")
+    argv = command(nowhere, nowhere, nowhere, nowhere)
+    key = digest(image.directory.name, release, version, *argv)
+
+    def make(directory: Path) -> None:
+        kept = Frozen(directory)
+        copy(image.disk, kept.disk)
+        with Machine(image.boot(release), kept.disk, room) as booted:
+            # Reads and compiles what every run needs, with nothing of the checkout.
+            booted.shell("mkdir -p /opt/voip-test/salt /opt/voip-test/pillar")
+            booted.call("state.single", "test.nop", name="warm")
+            booted.freeze(kept.memory)
+
+    return Frozen(Cache().entry("kernel-frozen", key, make))
+
+
+def copy(source: Path, target: Path) -> Path:
+    argv = ["cp", "--sparse=always", "--reflink=auto", str(source), str(target)]
+    subprocess.run(argv, check=True)
+    return target
 
 
 def _make(directory: Path, base: Path, mirror: Mirror, log: Path) -> None:
@@ -140,6 +183,8 @@ def _make(directory: Path, base: Path, mirror: Mirror, log: Path) -> None:
 def _configure(root: Path) -> None:
     units = root / "etc/systemd/system"
     (units / "voip-test.service").write_text(AGENT)
+    (root / "opt/voip-test").mkdir()
+    shutil.copyfile(AGENT_FILE, root / "opt/voip-test/agent.py")
     wanted = units / "sysinit.target.wants"
     wanted.mkdir(exist_ok=True)
     (wanted / "voip-test.service").symlink_to("../voip-test.service")

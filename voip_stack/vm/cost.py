@@ -1,0 +1,132 @@
+"""What a packet costs that RTPEngine forwards: in the kernel, and in user space.
+
+The CPU time is qemu's on the host: other work there makes a run longer, not dearer. What sending
+and receiving cost by themselves, measured by a burst that nobody forwards, is taken off. Emulated
+instructions are slower than a machine's own, all of them alike: the ratio is what counts.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from voip_stack.vm.lab import Machines
+from voip_stack.vm.machine import PYTHON, Machine, MachineError
+
+PROFILES = ("rtp", "srtp")
+POLL_S = 0.005
+
+
+@dataclass(frozen=True)
+class Burst:
+    """sent, received: packets; user, kernel: how many RTPEngine forwarded by each path."""
+
+    sent: int
+    received: int
+    user: int
+    kernel: int
+    cpu_s: float
+
+    @property
+    def us_per_packet(self) -> float:
+        return self.cpu_s / self.sent * 1e6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Microseconds of CPU for one forwarded packet, without the ends' share."""
+
+    user_us: float
+    kernel_us: float
+
+    @property
+    def ratio(self) -> float:
+        return self.user_us / self.kernel_us
+
+
+def costs(bursts: dict[str, Burst]) -> dict[str, Cost]:
+    """{profile: Cost}."""
+    ends = bursts["straight"].us_per_packet
+    return {
+        profile: Cost(
+            bursts[f"{profile} user"].us_per_packet - ends,
+            bursts[f"{profile} kernel"].us_per_packet - ends,
+        )
+        for profile in PROFILES
+    }
+
+
+def measure(
+    machines: Machines, machine: Machine, seconds: float = 2, calls: int = 10
+) -> dict[str, Burst]:
+    """{burst: Burst} in a machine whose RTPEngine forwards in the kernel.
+
+    Bursts: straight, and for each profile `rtp kernel`, `rtp user` and so on. Raises MachineError
+    when one went by another path than its name says.
+    """
+    own = machines.pillar["self"]["addresses"]
+    ports = machines.pillar["ports"]["rtpengine"]
+    order: dict[str, Any] = {
+        "ng": [own["internal"], ports["ng"]], "addresses": own, **machines.peers,
+        "calls": calls, "seconds": seconds, "rule": _rule(machine),
+    }  # fmt: skip
+    watch = _Watch(machine)
+    with watch:
+        argv = [PYTHON, "/opt/voip-test/load.py", json.dumps(order)]
+        counts = json.loads(machine.run(*argv, timeout=900))
+    bursts = {name: Burst(**found, cpu_s=watch.cpu_s(name)) for name, found in counts.items()}
+    for name, burst in bursts.items():
+        _check(name, burst)
+    return bursts
+
+
+def _rule(machine: Machine) -> list[str]:
+    for line in machine.run("iptables", "-w", "-S", "INPUT").splitlines():
+        if " -j RTPENGINE " in line:
+            return line.split()[1:]
+    raise MachineError("no rule hands packets to the module")
+
+
+def _check(name: str, burst: Burst) -> None:
+    path = name.rpartition(" ")[2]
+    other = {"kernel": burst.user, "user": burst.kernel, "straight": burst.user + burst.kernel}
+    if other[path] > burst.sent * 0.02 or burst.received < burst.sent * 0.98:
+        raise MachineError(f"{name}: {burst}")
+
+
+class _Watch:
+    """Reads qemu's CPU time when the console announces a burst's begin or end."""
+
+    def __init__(self, machine: Machine):
+        self.machine = machine
+        self.times: dict[str, float] = {}
+        self._console = machine.room / "console.log"
+        self._offset = self._console.stat().st_size
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def cpu_s(self, name: str) -> float:
+        return self.times[f"{name} ends"] - self.times[f"{name} begins"]
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            with open(self._console, "rb") as file:
+                file.seek(self._offset)
+                text, end, _ = file.read().rpartition(b"\n")
+            now = self.machine.cpu_s()
+            self._offset += len(text + end)
+            for line in text.decode(errors="replace").splitlines():
+                if line.startswith("load: "):
+                    self.times[line.removeprefix("load: ").strip()] = now
+            time.sleep(POLL_S)

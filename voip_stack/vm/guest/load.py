@@ -1,0 +1,189 @@
+"""Many calls at once through RTPEngine, to see what a forwarded packet costs by either path.
+
+    python load.py '{"ng": [address, port], "inside": ..., "outside": ..., "rule": [...], ...}'
+
+Bursts of equal traffic: straight to a socket of the machine (what sending and receiving cost by
+themselves), and through RTPEngine as RTP and as SRTP, in the kernel and, with the rule gone, in
+user space. Each burst is announced on the console, where the host reads qemu's CPU time. Prints
+one JSON object: {burst: {sent, received, user, kernel}}.
+
+rule: what hands packets to the module, as iptables takes it after -D and -I.
+calls: how many at once, two streams each. seconds: how long a burst is.
+"""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from media import (
+    INTERVAL_S,
+    SETTLE_S,
+    Clear,
+    End,
+    Srtp,
+    ask,
+    counters,
+    new_key,
+    payload,
+    read_sdp,
+    sdp,
+)  # fmt: skip
+
+# Before the daemon hands streams to the kernel, see media.py.
+WARM_S = 4
+PROFILES = {"rtp": "RTP/AVP", "srtp": "RTP/SAVP"}
+
+
+class Stream(End):
+    """An end whose packets are made beforehand: the burst pays for sending only."""
+
+    number = 0
+
+    def make(self, count):
+        packets = [self._packet(self.number + index) for index in range(1, count + 1)]
+        self.number += count
+        if isinstance(self.outgoing, Srtp):
+            packets = protect_all(self.outgoing, packets)
+        self.ready = iter(packets)
+
+    def _packet(self, sequence):
+        head = struct.pack("!BBHII", 0x80, 8, sequence, sequence * 160, self.ssrc)
+        return head + payload(self.ssrc, 0)
+
+
+def protect_all(keys, packets):
+    """As Srtp.protect for each, with one call of the cipher for all."""
+    blocks = []
+    for packet in packets:
+        sequence, _, ssrc = struct.unpack_from("!HII", packet, 2)
+        first = int.from_bytes(keys.salt + b"\0\0", "big") ^ (ssrc << 64) ^ (sequence << 16)
+        blocks += [(first + number).to_bytes(16, "big") for number in range(10)]
+    # Counter mode by hand: the counters of all packets at once.
+    mode = modes.ECB()  # noqa: S305
+    stream = Cipher(algorithms.AES(keys.key), mode).encryptor().update(b"".join(blocks))
+    sealed = []
+    for index, packet in enumerate(packets):
+        mask = int.from_bytes(stream[index * 160 : index * 160 + 160], "big")
+        body = (int.from_bytes(packet[12:], "big") ^ mask).to_bytes(160, "big")
+        sealed.append(packet[:12] + body + keys.tag(packet[:12] + body))
+    return sealed
+
+
+def connect(order, profile, number):
+    """One call. Returns its two streams and its name."""
+    call_id = f"load-{os.getpid()}-{profile}-{number}@test"
+    keys = [new_key(), new_key()] if profile == "srtp" else [None, None]
+    outside, inside = (
+        Stream(place, order[place], 0x10000000 + 2 * number + index, Srtp(key) if key else Clear())
+        for index, (place, key) in enumerate(zip(("outside", "inside"), keys, strict=True))
+    )
+    common = {"call_id": call_id, "from_tag": "a", "flags": ["strict-source"], "ICE": "remove",
+              "transport_protocol": PROFILES[profile]}  # fmt: skip
+    offer = ask(
+        order["ng"], "offer", sdp=sdp(outside, PROFILES[profile], keys[0]),
+        direction=["external", "internal"], **common,
+    )  # fmt: skip
+    inside.remote, crypto = read_sdp(offer["sdp"])
+    answer = ask(
+        order["ng"], "answer", sdp=sdp(inside, PROFILES[profile], keys[1], (crypto or "1")[0]),
+        to_tag="b", direction=["internal", "external"], **common,
+    )  # fmt: skip
+    outside.remote, _ = read_sdp(answer["sdp"])
+    return [outside, inside], call_id
+
+
+def send(streams, seconds, takers):
+    """Every stream sends a packet each 20 ms; takers are emptied in between: (sent, received)."""
+    rounds = int(seconds / INTERVAL_S)
+    start, sent, received = time.monotonic(), 0, 0
+    for number in range(1, rounds + 1):
+        for stream in streams:
+            stream.socket.sendto(next(stream.ready), stream.remote)
+        sent += len(streams)
+        received += drain(takers)
+        time.sleep(max(0.0, start + number * INTERVAL_S - time.monotonic()))
+    time.sleep(INTERVAL_S)
+    return sent, received + drain(takers)
+
+
+def drain(sockets):
+    count = 0
+    for item in sockets:
+        while True:
+            try:
+                item.recv(2048)
+            except BlockingIOError:
+                break
+            count += 1
+    return count
+
+
+def burst(order, name, streams, takers):
+    for stream in streams:
+        stream.make(int(order["seconds"] / INTERVAL_S))
+    before = counters(order["ng"])
+    announce(f"{name} begins")
+    sent, received = send(streams, order["seconds"], takers)
+    announce(f"{name} ends")
+    time.sleep(SETTLE_S)
+    after = counters(order["ng"])
+    return {"sent": sent, "received": received} | {key: after[key] - before[key] for key in after}
+
+
+def announce(text):
+    with open("/dev/console", "w") as console:
+        console.write(f"\nload: {text}\n")
+
+
+def straight(order):
+    """As many packets, from the same places, to sockets that nobody forwards from."""
+    streams, takers = [], []
+    for number in range(2 * order["calls"]):
+        place, home = (("outside", "external"), ("inside", "internal"))[number % 2]
+        stream = Stream(place, order[place], number, Clear())
+        sink = Stream(None, order["addresses"][home], number, Clear())
+        sink.socket.setblocking(False)
+        stream.remote = (sink.address, sink.port)
+        streams.append(stream)
+        takers.append(sink.socket)
+    return burst(order, "straight", streams, takers)
+
+
+def main(order):
+    found, calls = {"straight": straight(order)}, {}
+    names = []
+    for profile in PROFILES:
+        streams = []
+        for number in range(order["calls"]):
+            ends, call_id = connect(order, profile, number)
+            streams += ends
+            names.append(call_id)
+        for stream in streams:
+            stream.socket.setblocking(False)
+        calls[profile] = (streams, [stream.socket for stream in streams])
+    for streams, _ in calls.values():
+        for stream in streams:
+            stream.make(int(WARM_S / INTERVAL_S))
+    for streams, takers in calls.values():
+        send(streams, WARM_S, takers)
+    for path in ("kernel", "user"):
+        if path == "user":
+            subprocess.run(["iptables", "-w", "-D", *order["rule"]], check=True)
+        try:
+            for profile, (streams, takers) in calls.items():
+                name = f"{profile} {path}"
+                found[name] = burst(order, name, streams, takers)
+        finally:
+            if path == "user":
+                subprocess.run(["iptables", "-w", "-I", *order["rule"]], check=True)
+    for call_id in names:
+        ask(order["ng"], "delete", call_id=call_id, from_tag="a", delete_delay=0)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))
