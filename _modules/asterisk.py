@@ -27,6 +27,8 @@ _WHOLE = ("asterisk.conf", "modules.conf", "pjsip.conf", "pjsip_trunks.conf", "e
 _CA_FILE = "/etc/voip-stack/tls/ca.crt"
 _TIMEOUT_S = 5.0
 _PAUSE_S = 0.5
+# What shows a certificate. PJSIP opens its listener anew when a file of the pair has changed.
+_CERTIFIED = ("res_pjsip.so", "http", "manager")
 _LEG = {
     "call_id": "CHANNEL(pjsip,call-id)",
     "tls": "CHANNEL(pjsip,secure)",
@@ -240,20 +242,23 @@ def _variable(session, channel, variable):
 def reload():
     """Read dialplan, trunks, users and certificates again; calls and connections go on.
 
-    The transport's other settings, and modules, want a restart. AMI reads its certificate again
-    only when one of its files has changed: an empty one that it includes is there to be touched.
+    The transport's other settings, and modules, want a restart.
     """
+    return _reload("pbx_config.so", "res_ari.so", *_CERTIFIED)
+
+
+def reload_certificate():
+    """Show the certificate on disk to new connections of SIP, AMI and ARI; open ones go on."""
+    return _reload(*_CERTIFIED)
+
+
+def _reload(*modules):
+    # AMI and ARI read a certificate again only when one of their files has changed: an empty one
+    # that they include is there to be touched.
     with contextlib.suppress(FileNotFoundError):
         os.utime(os.path.join(_DIRECTORY, "reload.conf"))
-    try:
-        session = _Session()
-    except voip_ami.Refused:
-        # The file's users are not the running ones: its own control socket asks for none.
-        _command("manager reload")
-        session = _Session()
-    with contextlib.closing(session):
-        for module in ("pbx_config.so", "res_pjsip.so", "res_ari.so", "http", "manager"):
-            session.ask("Reload", Module=module)
+    for module in modules:
+        _command(f"module reload {module}")
     return True
 
 

@@ -27,6 +27,7 @@ __virtualname__ = "openbao"
 ADMIN_SOCKET = "/run/openbao/admin.sock"
 BINARY = "/usr/local/bin/bao"
 READY_TIMEOUT_S = 30
+RELOAD_TIMEOUT_S = 5
 
 
 def __virtual__():
@@ -109,14 +110,19 @@ def is_certificate_loaded():
 
 
 def load_certificate():
-    """Have the listener load its certificate, and stop trusting the self-signed one."""
+    """Have the listener read its certificate again (SIGHUP); requests go on. Returns True.
+
+    Raises CommandExecutionError when it keeps showing another one. Once it shows one of the
+    platform's PKI, this machine stops trusting the self-signed one.
+    """
     __salt__["service.reload"]("openbao")
-    deadline = time.monotonic() + READY_TIMEOUT_S
+    deadline = time.monotonic() + RELOAD_TIMEOUT_S
     while not is_certificate_loaded():
         if time.monotonic() > deadline:
-            raise CommandExecutionError("OpenBao keeps showing its old certificate after a reload")
-        time.sleep(0.1)
-    pathlib.Path(__salt__["voip_vault.bootstrap_ca_file"]()).unlink(missing_ok=True)
+            raise CommandExecutionError("loaded by OpenBao, which keeps showing another")
+        time.sleep(0.05)
+    if not __salt__["voip_pki.shortcoming"]("openbao"):
+        pathlib.Path(__salt__["voip_vault.bootstrap_ca_file"]()).unlink(missing_ok=True)
     __salt__["voip_vault.forget"]()
     return True
 

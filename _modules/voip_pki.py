@@ -1,16 +1,18 @@
-"""Certificates of this machine's components: look at them, have them signed, install them.
+"""Certificates of this machine's components: look at them, have them signed, put them in use.
 
-Layout: <name>.crt (leaf and intermediate) and <name>.key are links into <name>.d, itself a link to
-the generation in use: replacing that one link swaps certificate and key together.
+A new pair is in use for good when its daemon has shown it in a handshake (voip_tls); until then the
+former one is kept, and comes back when the daemon does not show the new one. Layout on disk:
+voip_generations.
 """
 
 import grp
 import os
 import pathlib
-import shutil
 
 import voip_errors
 import voip_files
+import voip_generations
+import voip_handshake
 import voip_x509
 from salt.exceptions import CommandExecutionError
 
@@ -76,40 +78,98 @@ def fix_permissions(name, wanted=None):
 
 
 def renew(name, wanted=None):
-    """Make a key, have its certificate signed by the intermediate CA, install both.
+    """Make a key, have its certificate signed, put both in use and prove that the daemon does so.
 
-    Returns {"names", "issuer", "serial", "not_after", "life_s"}; the key never leaves the machine.
+    Returns {"names", "issuer", "serial", "not_after", "life_s", "proof_s"}; the key never leaves
+    the machine. proof_s: seconds from the reload to the proof, None when no daemon runs yet.
     Policy: `update` on <pki_mount>/sign/<host>.
+    Raises CommandExecutionError; the pair that was in use before is then in use again.
     """
     wanted = wanted or settings(name)
-    key, key_pem = voip_x509.new_key()
-    csr = voip_x509.request(key, wanted["common_name"], wanted["alt_names"], wanted["ip_sans"])
-    signed = __salt__["voip_vault.sign"](
-        csr, wanted["common_name"], wanted["alt_names"], wanted["ip_sans"], wanted["ttl_s"]
-    )
-    root = ca_pem().strip()
-    issuers = [pem for pem in signed["chain"] if pem.strip() != root]
-    chain = "\n".join(pem.strip() for pem in [signed["certificate"], *issuers]) + "\n"
-    if problem := voip_x509.shortcoming(chain, key_pem, ca_pem(), wanted):
-        raise CommandExecutionError(f"what the Vault signed for {name} is not usable: {problem}")
-    install(name, chain, key_pem, wanted["group"], wanted["mode"])
-    return voip_x509.describe(chain)
+    with voip_generations.locked(directory(), name):
+        key, key_pem = voip_x509.new_key()
+        csr = voip_x509.request(key, wanted["common_name"], wanted["alt_names"], wanted["ip_sans"])
+        signed = __salt__["voip_vault.sign"](
+            csr, wanted["common_name"], wanted["alt_names"], wanted["ip_sans"], wanted["ttl_s"]
+        )
+        root = ca_pem().strip()
+        issuers = [pem for pem in signed["chain"] if pem.strip() != root]
+        chain = "\n".join(pem.strip() for pem in [signed["certificate"], *issuers]) + "\n"
+        if problem := voip_x509.shortcoming(chain, key_pem, ca_pem(), wanted):
+            raise CommandExecutionError(f"what the Vault signed for {name} is of no use: {problem}")
+        install(name, chain, key_pem, wanted["group"], wanted["mode"])
+        proof_s = _settle(name, wanted)
+    return voip_x509.describe(chain) | {"proof_s": proof_s}
 
 
 def install(name, chain, key_pem, group, mode):
-    """Put a certificate and its key in place at once. Returns True."""
-    group_id = _group_id(group)
-    link = os.path.join(directory(), f"{name}.d")
-    generation = os.path.join(directory(), f".{name}.{voip_x509.describe(chain)['serial']}")
-    voip_files.write(f"{generation}/key.pem", key_pem, int(mode, 8), group_id)
-    voip_files.write(f"{generation}/cert.pem", chain, 0o644)
-    _point(link, os.path.basename(generation))
-    _point(os.path.join(directory(), f"{name}.crt"), f"{name}.d/cert.pem")
-    _point(os.path.join(directory(), f"{name}.key"), f"{name}.d/key.pem")
-    for old in pathlib.Path(directory()).glob(f".{name}.*"):
-        if old.name != os.path.basename(generation) and old.is_dir():
-            shutil.rmtree(old)
+    """Put a certificate and its key in use at once; the former pair is kept. Returns True."""
+    generation = voip_generations.put(
+        directory(),
+        name,
+        voip_x509.describe(chain)["serial"],
+        chain,
+        key_pem,
+        int(mode, 8),
+        _group_id(group),
+    )
+    voip_generations.use(directory(), name, generation)
     return True
+
+
+def is_unproven(name, wanted=None):
+    """Tell whether a former pair is still kept although the daemon runs: an interrupted renewal.
+
+    Looks at one directory; only when one is kept it asks the daemon for a handshake.
+    """
+    kept = voip_generations.others(directory(), name)
+    return bool(kept) and __salt__["voip_tls.is_up"](name, wanted or settings(name))
+
+
+def prove(name, wanted=None):
+    """Do what an interrupted renewal left undone: have the daemon show its pair. Returns seconds.
+
+    Raises CommandExecutionError; the former pair is then in use again.
+    """
+    wanted = wanted or settings(name)
+    with voip_generations.locked(directory(), name):
+        return _settle(name, wanted)
+
+
+def _settle(name, wanted):
+    """Prove the pair in use, then drop the former ones; or go back to the newest of them."""
+    kept = voip_generations.others(directory(), name)
+    voip_generations.drop(directory(), kept[1:])
+    if not kept or not __salt__["voip_tls.is_up"](name, wanted):
+        return None  # the daemon reads it when it starts, and the next run asks it
+    try:
+        proof_s = __salt__["voip_tls.prove"](name, _fingerprint(name), wanted)
+    except CommandExecutionError as err:
+        raise CommandExecutionError(f"{name}: {_go_back(name, wanted, kept, err)}") from err
+    voip_generations.drop(directory(), kept[:1])
+    return proof_s
+
+
+def _go_back(name, wanted, kept, reason):
+    """Put the newest former pair in use again; returns what to tell."""
+    refused = voip_generations.current(directory(), name)
+    voip_generations.use(directory(), name, kept[0])
+    voip_generations.drop(directory(), [refused])
+    until = voip_x509.describe(_text(f"{name}.crt"))["not_after"]
+    told = f"the new certificate was {reason}; the former one, good until {until}, is in use again"
+    try:
+        __salt__["voip_tls.prove"](name, _fingerprint(name), wanted)
+    except CommandExecutionError as err:
+        told += f", but {err}"
+    listeners = ", ".join(f"{address}:{port}" for address, port in wanted["listeners"])
+    return (
+        f"{told}. See the daemon's journal for why {wanted['reload']} has no effect on {listeners},"
+        f" then apply this state again: it tries anew"
+    )
+
+
+def _fingerprint(name):
+    return voip_handshake.fingerprint(_text(f"{name}.crt"))
 
 
 def ca_pem():
@@ -153,12 +213,3 @@ def _group_id(group):
         raise CommandExecutionError(
             f"group {group} does not exist: require the package that makes it"
         ) from None
-
-
-def _point(link, target):
-    """Make `link` a symbolic link to `target`, atomically."""
-    temporary = f"{link}.new"
-    if os.path.lexists(temporary):
-        os.unlink(temporary)
-    os.symlink(target, temporary)
-    os.replace(temporary, link)

@@ -201,6 +201,13 @@ def ping():
         return connection.execute("SHOW server_version").fetchone()[0].split()[0]
 
 
+def reload():
+    """Have the server read its certificate, settings and pg_hba.conf again; sessions go on."""
+    with _connect() as connection:
+        connection.execute("SELECT pg_reload_conf()")
+    return True
+
+
 def _plan(databases):
     """[(label, {"old", "new"}, statement), ...] in the order in which they must run."""
     state = _state()

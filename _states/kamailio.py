@@ -61,20 +61,6 @@ def tables(name):
     return ret | {"comment": f"The tables were replaced and read again ({', '.join(called)})"}
 
 
-def mod_watch(name, sfun=None, **kwargs):
-    """A watched change of the certificate: the running proxy gives new connections the new one."""
-    ret = {"name": name, "result": True, "changes": {}, "comment": "Nothing to read again"}
-    if sfun != "tables" or not __salt__["service.status"]("kamailio"):
-        return ret
-    if __opts__["test"]:
-        return ret | {"result": None, "comment": "The certificate would be read again"}
-    try:
-        __salt__["kamailio.reload_tls"]()
-    except CommandExecutionError as err:
-        return ret | {"result": False, "comment": str(err)}
-    return ret | {"changes": {"tls": "reloaded"}, "comment": "The certificate was read again"}
-
-
 def _changes(name, wanted):
     """What differs, by file: a diff, or the owner or mode that is wrong."""
     drift = __salt__["voip_config.changes"](name, wanted, **_OWNER)

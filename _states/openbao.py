@@ -67,26 +67,6 @@ def provisionable(name):
     )
 
 
-def certified(name):
-    """The listener shows the certificate in its file: reloaded when it does not."""
-    return _converge(
-        name,
-        check=lambda: [] if __salt__["openbao.is_certificate_loaded"]() else ["certificate"],
-        act=lambda: __salt__["openbao.load_certificate"](),
-        words=("the listener shows its certificate", "the certificate would be loaded"),
-        absent=["certificate"],
-    )
-
-
-def mod_watch(name, sfun=None, **kwargs):
-    """Predict what `certified` does after a renewal: a real run has seen the new file already."""
-    ret = {"name": name, "result": True, "changes": {}, "comment": f"{sfun} has acted already"}
-    if __opts__["test"]:
-        ret |= {"result": None, "comment": "the certificate would be loaded"}
-        ret["changes"] = {"certificate": {"old": None, "new": "made"}}
-    return ret
-
-
 def _converge(name, check, act, words, absent=None):
     """The three beats. check: returns what is missing. absent: what is, where nothing runs yet."""
     ret = {"name": name, "result": True, "changes": {}, "comment": words[0]}

@@ -5,8 +5,10 @@ Usage, everything else is in pillar:
     Give Kamailio its certificate:
       voip_certificate.managed:
         - name: kamailio
-        - require: [{pkg: Install the Kamailio package}]   # it makes the group
-        - watch_in: [{service: Run Kamailio}]
+        - require: [{voip_package: Install Kamailio}]   # it makes the group
+
+Nothing has to watch it: a daemon that runs is reloaded by this state, which fails, with the former
+certificate in use again, unless the daemon then shows the new one.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -21,28 +23,42 @@ def __virtual__():
 
 
 def managed(name):
-    """The certificate of component `name` is good for a while, and its key readable by its group.
+    """The certificate of component `name` is good for a while, its key readable by its group.
 
-    Local only when nothing is to do; otherwise one signing request to the Vault.
+    Local only when nothing is to do; otherwise one signing request to the Vault, the daemon's own
+    reload, and a handshake that shows the new certificate.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": f"{name}: certificate is good"}
     try:
         reason = __salt__["voip_pki.shortcoming"](name)
+        unproven = not reason and __salt__["voip_pki.is_unproven"](name)
         if reason:
             ret["changes"] = {"certificate": {"old": reason, "new": "signed by the platform's PKI"}}
+        elif unproven:
+            ret["changes"] = {"proof": {"old": "not shown by its daemon yet", "new": "shown"}}
         else:
             ret["changes"] = __salt__["voip_pki.permission_drift"](name)
         if not ret["changes"]:
             return ret
         if __opts__["test"]:
-            return ret | {"result": None, "comment": f"{name}: certificate would be renewed"}
+            would = "renewed" if reason else "mended"
+            return ret | {"result": None, "comment": f"{name}: certificate would be {would}"}
         if reason:
             made = __salt__["voip_pki.renew"](name)
-            return ret | {"comment": f"{name}: certificate good until {made['not_after']}"}
+            return ret | {"comment": _told(name, made)}
+        if unproven:
+            __salt__["voip_pki.prove"](name)
+            return ret | {"comment": f"{name}: its daemon shows the certificate"}
         __salt__["voip_pki.fix_permissions"](name)
     except CommandExecutionError as err:
         return ret | {"result": False, "changes": {}, "comment": str(err)}
     return ret | {"comment": f"{name}: key's owner and mode set"}
+
+
+def _told(name, made):
+    if made.get("proof_s") is None:
+        return f"{name}: certificate good until {made['not_after']}; no daemon to show it yet"
+    return f"{name}: good until {made['not_after']}, shown {made['proof_s']} s after the reload"
 
 
 def authority(name, pem):

@@ -9,6 +9,7 @@ import time
 
 # All at once: Salt's loader has _utils on the module path while it loads, and not later.
 import voip_probe_ami
+import voip_probe_link
 import voip_probe_ng
 import voip_probe_redis
 import voip_probe_sip
@@ -31,6 +32,10 @@ class NoAnswer(Exception):
     """The daemon said something else than that it serves, or said nothing."""
 
 
+class CannotAsk(NoAnswer):
+    """The probe's own files are missing: no verdict on the daemon."""
+
+
 def ask(kind, timeout_s=1.0, **settings):
     """Return the milliseconds that the answer took.
 
@@ -39,6 +44,8 @@ def ask(kind, timeout_s=1.0, **settings):
     start = time.monotonic()
     try:
         KINDS[kind].ask(timeout_s=timeout_s, **settings)
+    except voip_probe_link.CannotAsk as err:
+        raise CannotAsk(f"{kind}: {err}") from err
     except TimeoutError as err:
         raise NoAnswer(f"{kind}: no answer within {timeout_s:g} s") from err
     except OSError as err:  # refused, reset, a certificate that does not verify
@@ -49,10 +56,16 @@ def ask(kind, timeout_s=1.0, **settings):
 
 
 def ask_all(probes, timeout_s=1.0):
-    """Return "" when each of `probes` (dicts with `kind`) is answered, else the first reason."""
-    try:
-        for probe in probes:
+    """Return "" when each of `probes` (dicts with `kind`) is answered, else the first reason.
+
+    A probe that cannot ask counts neither way: to restart a daemon that serves, because the probe's
+    certificate is being replaced, would be the outage.
+    """
+    for probe in probes:
+        try:
             ask(timeout_s=timeout_s, **probe)
-    except NoAnswer as err:
-        return str(err)
+        except CannotAsk:
+            continue
+        except NoAnswer as err:
+            return str(err)
     return ""

@@ -5,16 +5,24 @@ import socket
 import ssl
 
 
+class CannotAsk(OSError):
+    """The probe's own files are not there or not whole: that says nothing about the daemon."""
+
+
 @contextlib.contextmanager
 def tls(address, port, name, ca_file, timeout_s, certificate=None):
     """A TLS socket to address:port that has shown a certificate of `name`.
 
     certificate: (certificate file, key file) of our own, where the daemon asks for one. Connects
-    from `address` itself: a daemon that lets its own host in by address sees that one.
+    from `address` itself: a daemon that lets its own host in by address sees that one. Raises
+    CannotAsk where these files are missing or do not fit each other.
     """
-    context = ssl.create_default_context(cafile=ca_file)
-    if certificate:
-        context.load_cert_chain(*certificate)
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if certificate:
+            context.load_cert_chain(*certificate)
+    except OSError as err:  # ssl.SSLError is one
+        raise CannotAsk(f"cannot ask: {certificate or ca_file}: {err.strerror or err}") from err
     plain = socket.create_connection((address, port), timeout_s, (address, 0))
     try:
         with context.wrap_socket(plain, server_hostname=name) as link:

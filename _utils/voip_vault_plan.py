@@ -206,10 +206,11 @@ def _pki_role(settings, pki, name, host):
         "client_flag": True,
         "key_bits": 256,
         "key_type": "ec",
-        "max_ttl": pki["certificate_ttl_s"],
+        "max_ttl": host["ttl_s"],
+        "not_before_duration": pki["backdate_s"],
         "require_cn": True,
         "server_flag": True,
-        "ttl": pki["certificate_ttl_s"],
+        "ttl": host["ttl_s"],
         "use_csr_common_name": True,
         "use_csr_sans": False,
     }

@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_TIME = "%Y-%m-%d %H:%M:%S UTC"
+
 
 def new_key():
     """Return a new P-256 key and its PEM (PKCS#8, not encrypted: the file's mode protects it)."""
@@ -66,10 +68,25 @@ def shortcoming(chain_pem, key_pem, ca_pem, wanted, now=None):
         return "the certificate does not lead to the platform's root CA"
     if names_of(leaf) != _wanted_names(wanted):
         return "the names differ"
-    life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
-    if leaf.not_valid_after_utc - now < life * wanted["renew_fraction"]:
-        return f"it ends on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    if now < leaf.not_valid_before_utc:
+        return f"it begins on {leaf.not_valid_before_utc:{_TIME}}: is this machine's clock right?"
+    if now >= _due(leaf, wanted["renew_fraction"]):
+        return f"it ends on {leaf.not_valid_after_utc:{_TIME}}"
     return None
+
+
+def due(chain_pem, renew_fraction):
+    """Return when the first certificate of a chain is to be renewed, an aware datetime.
+
+    renew_fraction: the part of its life that must be left, 0.33 for a third. Its life begins a
+    little before it was signed (pki.backdate_s), for hosts whose clocks are behind.
+    """
+    return _due(x509.load_pem_x509_certificates(chain_pem.encode())[0], renew_fraction)
+
+
+def _due(leaf, renew_fraction):
+    life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    return leaf.not_valid_after_utc - life * renew_fraction
 
 
 def is_chained(chain, ca_pem):

@@ -11,7 +11,6 @@ Run Asterisk:
       - /etc/asterisk/voip/{{ name }}.conf
       {%- endfor %}
     - reload_paths:
-      - /etc/voip-stack/tls/asterisk.crt
       - /etc/asterisk/voip/pjsip_trunks.conf
       - /etc/asterisk/voip/extensions.conf
       - /etc/asterisk/voip/ari.conf
@@ -22,7 +21,6 @@ Run Asterisk:
       - file: Declare the Asterisk service
       - voip_config: Configure Asterisk
       - voip_config: Configure Asterisk's trunks and dialplan
-      - voip_certificate: Certify Asterisk
 
 Asterisk answers its manager interface:
   voip_health.answers:

@@ -3,13 +3,12 @@ include:
   - kamailio.installed
   - kamailio.certs
 
-# What the running proxy reads again: certificates, PBXs, peers. No call is touched.
+# What the running proxy reads again: TLS settings, PBXs, peers. No call is touched.
 Configure Kamailio's tables:
   kamailio.tables:
     - name: /etc/kamailio/voip
     - require:
       - voip_package: Install Kamailio
-    - watch:
       - voip_certificate: Certify Kamailio
 
 # What is read at the start only. Checked by the proxy's own parser before it replaces what runs.

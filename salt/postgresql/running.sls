@@ -4,7 +4,7 @@ include:
   - postgresql.configured
   - postgresql.certs
 
-# Who may come in, and the certificate, are read again without ending a session.
+# Who may come in is read again without ending a session.
 Run PostgreSQL:
   voip_service.running:
     - name: postgresql@{{ version }}-main.service
@@ -15,13 +15,13 @@ Run PostgreSQL:
     - reload_paths:
       - {{ directory }}/pg_hba.conf
       - {{ directory }}/pg_ident.conf
-      - /etc/voip-stack/tls/postgresql.crt
     - watch:
       - voip_package: Install PostgreSQL
       - file: Configure PostgreSQL
       - file: Confine the PostgreSQL service
       - file: Write pg_hba.conf
       - file: Write pg_ident.conf
+    - require:
       - voip_certificate: Give PostgreSQL its certificate
 
 PostgreSQL answers:

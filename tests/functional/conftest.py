@@ -136,7 +136,6 @@ PROVISIONING = [
     ("voip_vault.generated", {"name": "hosts"}),
     ("voip_vault.enrolled", {"name": "devstack"}),
     ("voip_certificate.managed", {"name": "openbao"}),
-    ("openbao.certified", {"name": "openbao"}),
 ]
 
 
@@ -196,8 +195,11 @@ def _pillar(name, vault_port):
     voip["ports"]["openbao"]["api"] = vault_port
     voip["peers"]["control"] = [HERE]
     voip["self"]["addresses"]["internal"] = HERE
-    for certificate in voip["certificates"].values():
+    for component, certificate in voip["certificates"].items():
+        # Of the daemons only OpenBao runs; nobody listens on port 1.
+        listener = [HERE, vault_port if component == "openbao" else 1]
         certificate |= {"ip_sans": [HERE], "group": grp.getgrgid(os.getgid()).gr_name}
+        certificate |= {"listeners": [listener]}
     for host, entry in voip.get("provisioning", {}).items():
         entry["address"] = ELSEWHERE if host == ELSEWHERE_HOST else HERE
         entry["addresses"] = [HERE]

@@ -44,6 +44,18 @@ class Server:
             "pg_ctl", "-D", self._data, "-w", "-l", self.directory / "log", "-o", options, "start"
         )
 
+    def serve_tls(self, chain, key):
+        """Offer TLS from now on: what a reload reads."""
+        for name, text, mode in (("server.crt", chain, 0o644), ("server.key", key, 0o600)):
+            path = self._data / name
+            path.write_text(text)
+            path.chmod(mode)
+            if os.geteuid() == 0:
+                os.chown(path, pwd.getpwnam(SERVER_USER).pw_uid, -1)
+        with (self._data / "postgresql.auto.conf").open("a") as file:
+            file.write("ssl = on\n")
+        self._run("pg_ctl", "-D", self._data, "-w", "reload")
+
     def stop(self):
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
 

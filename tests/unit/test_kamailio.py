@@ -350,7 +350,6 @@ def state(drift, testmode, is_running=True, refused=None):
         "kamailio.tables": lambda voip: {"tls.cfg": "new\n"},
         "kamailio.current_files": lambda name, files: dict.fromkeys(files, "old\n"),
         "kamailio.reload_tables": lambda files: called.append("reload") or ["tls.reload"],
-        "kamailio.reload_tls": lambda: called.append("reload_tls"),
         "voip_config.changes": lambda name, wanted, **owner: drift,
         "voip_config.check": check,
         "voip_config.install": lambda *args, **kwargs: called.append("install"),
@@ -389,12 +388,3 @@ def test_tables_are_read_again_by_a_running_proxy(testmode, is_running):
     assert ret["result"] is (None if testmode else True)
     wanted = [] if testmode else ["install", "reload"] if is_running else ["install"]
     assert called == wanted
-
-
-@pytest.mark.parametrize("is_running", [True, False])
-def test_a_renewed_certificate_is_read_again(testmode, is_running):
-    loaded, called = state({}, testmode, is_running)
-    ret = loaded.mod_watch("/etc/kamailio/voip", sfun="tables")
-    does = is_running and not testmode
-    assert called == (["reload_tls"] if does else [])
-    assert bool(ret["changes"]) is does

@@ -186,3 +186,12 @@ def test_unit_state():
         "restarts": 3, "for_s": 10.0, "group": "/system.slice/x.service",
     }  # fmt: skip
     assert voip_unit.processes("/no/such/group") == {}
+
+
+def test_a_probe_without_its_certificate_gives_no_verdict(tmp_path):
+    """A certificate that is being replaced must not look like a proxy that is down."""
+    probe = {"kind": "sip", "address": "127.0.0.1", "port": 1, "name": "x", "domain": "x"}
+    gone = probe | {"ca_file": str(tmp_path / "ca.crt")}
+    assert voip_probe.ask_all([gone]) == ""
+    with pytest.raises(voip_probe.CannotAsk, match="No such file"):
+        voip_probe.ask(**gone)

@@ -20,7 +20,7 @@ SETTINGS = {
     "secret_id_ttl_s": 600,
     "token_ttl_s": 60,
 }
-PKI = {"certificate_ttl_s": 3600, "root_ttl_s": 99, "intermediate_ttl_s": 98}
+PKI = {"backdate_s": 30, "root_ttl_s": 99, "intermediate_ttl_s": 98}
 SIP = {
     "address": "10.1.0.10",
     "addresses": ["10.1.0.10", "10.2.0.10"],
@@ -28,6 +28,7 @@ SIP = {
     "secrets": ["postgresql"],
     "names": ["sip.test", "sip-1.test"],
     "access": {"subscribers": ["create", "list", "read", "update"]},
+    "ttl_s": 180,
 }
 PBX = SIP | {"roles": ["pbx"], "names": [], "secrets": ["ami"], "access": {}}
 NOTHING = {"policies": [], "approles": {}, "pki_roles": [], "folders": []}

@@ -60,6 +60,17 @@ def test_ends_soon(leaf, root, days):
     assert shortcoming(leaf, root, days=days).startswith("it ends on ")
 
 
+def test_due_where_shortcoming_begins(leaf, root):
+    due = voip_x509.due(leaf[0], WANTED["renew_fraction"])
+    second = datetime.timedelta(seconds=1)
+    assert voip_x509.shortcoming(leaf[0], leaf[1], root[1], WANTED, due - second) is None
+    assert "it ends on" in voip_x509.shortcoming(leaf[0], leaf[1], root[1], WANTED, due)
+
+
+def test_a_clock_that_is_behind(leaf, root):
+    assert "is this machine's clock right" in shortcoming(leaf, root, days=-1)
+
+
 @pytest.mark.parametrize(
     "other", [{"alt_names": ["b.test"]}, {"alt_names": ["a.test", "b.test"]}, {"ip_sans": []}]
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from voip_stack.pillar.health import probes
-from voip_stack.pillar.schema import Listener, Pillar
+from voip_stack.pillar.schema import Host, Listener, Pillar
 
 # Components whose states need the routing policy and the subscribers.
 ROUTED_ROLES = {"sip", "media", "pbx"}
@@ -133,13 +133,16 @@ def egress(pillar: Pillar, host: str) -> list[dict[str, Any]] | None:
 
 
 def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
-    """The certificates that `host` holds: names, addresses, owner of the key."""
+    """The certificates that `host` holds: names, owner of the key, life, reload, listeners.
+
+    role: the PKI role that signs it. listeners: [address, port] of where it must be shown.
+    """
     definition = pillar.hosts[host]
     substitutes = {"proxy_name": pillar.site.proxy_name, "domain": pillar.site.domain}
     found = {}
     for component in pillar.components_of(host):
         wanted = pillar.certificates.get(component)
-        if wanted is None:
+        if wanted is None or _is_external(pillar, component):
             continue
         fqdn = f"{host}.{pillar.site.domain}"
         names = [fqdn, *(name.format(**substitutes) for name in wanted.names)]
@@ -150,9 +153,31 @@ def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
             "ip_sans": [str(address) for address in addresses if address is not None],
             "group": wanted.group,
             "mode": wanted.mode,
-            "ttl_s": pillar.pki.certificate_ttl_s,
+            "role": host,
+            "ttl_s": wanted.ttl_s or pillar.pki.certificate_ttl_s,
             "renew_fraction": pillar.pki.renew_fraction,
+            "reload": wanted.reload,
+            "negotiation": wanted.negotiation,
+            "listeners": _listeners(pillar, definition, wanted.serves),
         }
+    return found
+
+
+def _is_external(pillar: Pillar, component: str) -> bool:
+    """An existing server has certificates of its own."""
+    settings = pillar.vault if component == "openbao" else getattr(pillar, component, None)
+    return bool(getattr(settings, "external", False))
+
+
+def _listeners(pillar: Pillar, host: Host, services: list[str]) -> list[list[Any]]:
+    """[address, port] of each of the services at each address of the host where it listens."""
+    found: list[list[Any]] = []
+    for item in services:
+        component, _, name = item.partition("/")
+        listener = pillar.services[component][name]
+        for network in listener.networks:
+            if (address := getattr(host, network)) is not None:
+                found.append([str(address), listener.ports[0]])
     return found
 
 
@@ -301,6 +326,8 @@ def _provisioning(pillar: Pillar) -> dict[str, Any]:
             "secrets": [item for role in host.roles for item in pillar.secrets.get(role, [])],
             "names": sorted({item for entry in own.values() for item in entry["alt_names"]}),
             "access": _access(pillar, host.roles),
+            # Of its longest certificate: the role that signs them allows no more.
+            "ttl_s": max((entry["ttl_s"] for entry in own.values()), default=0),
         }
     return found
 

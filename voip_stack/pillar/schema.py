@@ -134,6 +134,7 @@ class Pki(Model):
     root_ttl_s: Annotated[int, Field(ge=3600)]
     intermediate_ttl_s: Annotated[int, Field(ge=3600)]
     certificate_ttl_s: Annotated[int, Field(ge=60)]
+    backdate_s: Annotated[int, Field(ge=0, le=300)]
     renew_fraction: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -154,6 +155,10 @@ class CertificateDefinition(Model):
     names: list[str] = []
     group: str
     mode: str = "0640"
+    ttl_s: Annotated[int, Field(ge=60)] | None = None
+    reload: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
+    serves: Annotated[list[str], Field(min_length=1)]
+    negotiation: Literal["postgresql"] | None = None
 
 
 class RegisterExpires(Model):
@@ -231,6 +236,7 @@ class Pillar(Model):
             _check_host(self, name, host)
         _check_unique_addresses(self)
         _check_services(self)
+        _check_certificates(self)
         _check_subscribers(self)
         _check_suites(self)
         return self
@@ -303,6 +309,24 @@ def _check_services(pillar: Pillar) -> None:
                 raise PillarValueError(
                     ("egress", role, "services", index), "component/listener of services expected"
                 )
+
+
+def _check_certificates(pillar: Pillar) -> None:
+    """What a certificate's daemon serves is a listener that is declared, for TCP."""
+    for name, certificate in pillar.certificates.items():
+        for index, item in enumerate(certificate.serves):
+            component, _, listener = item.partition("/")
+            known = pillar.services.get(component, {}).get(listener)
+            if known is None or "tcp" not in known.proto:
+                raise PillarValueError(
+                    ("certificates", name, "serves", index),
+                    "component/listener of services.yaml expected, with TCP",
+                )
+        ttl_s = certificate.ttl_s or pillar.pki.certificate_ttl_s
+        if ttl_s > pillar.pki.intermediate_ttl_s:
+            raise PillarValueError(
+                ("certificates", name, "ttl_s"), "less than pki.intermediate_ttl_s expected"
+            )
 
 
 def _check_media_ports(pillar: Pillar) -> None:

@@ -1,0 +1,46 @@
+"""Certificates in the lab: what every daemon does with a new one, a bad one, a revoked one."""
+
+import pytest
+
+from voip_stack.problem import Problem
+
+# host, component: every daemon that shows a certificate.
+DAEMONS = [
+    ("sip-1", "kamailio"),
+    ("pbx-1", "asterisk"),
+    ("devstack", "openbao"),
+    ("devstack", "postgresql"),
+    ("devstack", "redis"),
+]
+
+
+@pytest.fixture(scope="module")
+def shown(salt):
+    """shown(host, name) -> the one fingerprint that all its listeners show."""
+
+    def ask(host, name):
+        found = set(salt(host, "voip_tls.shown", name).values())
+        assert len(found) == 1, found
+        return found.pop()
+
+    return ask
+
+
+@pytest.mark.parametrize(("host", "name"), DAEMONS)
+def test_what_a_daemon_cannot_use_is_undone(host, name, salt, shown, compiled):
+    """A key that its daemon may not read: the real reload of a real daemon fails."""
+    before = shown(host, name)
+    wanted = compiled(host)["certificates"][name] | {"group": "nogroup", "mode": "0600"}
+    with pytest.raises(Problem, match="is in use again"):
+        salt(host, "voip_pki.renew", name, wanted)
+    assert shown(host, name) == before
+    assert salt(host, "voip_pki.shortcoming", name) is None
+    assert salt(host, "voip_pki.is_unproven", name) is False
+
+
+@pytest.mark.parametrize(("host", "name"), DAEMONS)
+def test_a_new_one_is_shown_at_once(host, name, salt, shown):
+    before = shown(host, name)
+    made = salt(host, "voip_pki.renew", name)
+    assert shown(host, name) != before
+    assert made["proof_s"] < 5
