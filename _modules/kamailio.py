@@ -26,7 +26,10 @@ _RELOADS = {
     "tls.cfg": "tls.reload",
     "dispatcher.list": "dispatcher.reload",
     "address.list": "permissions.addressReload",
+    "tables/feature": "htable.reload",
 }
+_NO_TABLE = ("No htable db_url", "No such htable")
+_ARGUMENTS = {"tables/feature": ["feature"]}
 
 
 def __virtual__():
@@ -200,10 +203,15 @@ def reload_tables(files):
 
     files: names, such as ["tls.cfg"]. Open TLS connections and calls go on untouched.
     """
-    called = [_RELOADS[name] for name in sorted(files) if name in _RELOADS]
-    for method in called:
-        rpc(method)
-    return called
+    read = [name for name in sorted(files) if name in _RELOADS]
+    for name in read:
+        try:
+            rpc(_RELOADS[name], *_ARGUMENTS.get(name, []))
+        except CommandExecutionError as err:
+            # An older routing has no such table: it is replaced, and the proxy restarted, next.
+            if not str(err).endswith(_NO_TABLE):
+                raise
+    return [_RELOADS[name] for name in read]
 
 
 def reload_tls():

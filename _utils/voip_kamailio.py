@@ -79,6 +79,7 @@ def _values(voip, config_dir):
         ("V_SCANNERS", "|".join(settings["scanners"])),
         ("V_PROBE_INTERVAL_S", settings["probe_interval_s"]),
         ("V_RETRY_AFTER_S", settings["retry_after_s"]),
+        ("V_TABLES_DIR", f"{config_dir}/tables"),
         ("V_RTPENGINES", rtpengines(voip)),
         *media_flags(routing["srtp_suites"]),
     ]
@@ -162,7 +163,20 @@ def tables(voip, tls_dir=TLS_DIR):
         "tls.cfg": tls_config(voip, tls_dir),
         "dispatcher.list": dispatcher_list(voip),
         "address.list": address_list(voip),
+        "tables/feature": feature_table(voip),
     }
+
+
+def feature_table(voip):
+    """Return the text of what subscribers have beyond a number: htable `feature`, NUMBER::NAME.
+
+    In the form of Kamailio's db_text module: columns, then a row for each of `record` and `dtls`.
+    """
+    lines = ["key_name(string) key_type(int) value_type(int) key_value(string) expires(int)"]
+    for item in sorted(voip.get("subscribers", []), key=lambda entry: entry["number"]):
+        wanted = {"dtls": item.get("keying") == "dtls", "record": item.get("record", False)}
+        lines += [f"{item['number']}\\:\\:{name}:0:1:1:0" for name in wanted if wanted[name]]
+    return "\n".join(lines) + "\n"
 
 
 def changed_files(current, wanted, context_lines=2, limit_lines=60):

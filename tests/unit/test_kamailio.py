@@ -388,3 +388,38 @@ def test_tables_are_read_again_by_a_running_proxy(testmode, is_running):
     assert ret["result"] is (None if testmode else True)
     wanted = [] if testmode else ["install", "reload"] if is_running else ["install"]
     assert called == wanted
+
+
+# -------------------------------------------------------------------- features of subscribers
+
+
+def test_features_are_rows_of_numbers_that_have_one(voip):
+    voip = voip | {
+        "subscribers": [
+            {"number": "1002", "name": "B", "record": True, "keying": "dtls"},
+            {"number": "1001", "name": "A", "record": False, "keying": "sdes"},
+        ]
+    }
+    head, *rows = voip_kamailio.feature_table(voip).splitlines()
+    assert head.split()[0] == "key_name(string)"
+    assert rows == [r"1002\:\:dtls:0:1:1:0", r"1002\:\:record:0:1:1:0"]
+    assert voip_kamailio.feature_table(voip | {"subscribers": []}).count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["htable.reload: No htable db_url", "x: No such htable"])
+def test_a_routing_without_the_table_is_no_error(monkeypatch, words):
+    def rpc(method, *params):
+        assert (method, *params) == ("htable.reload", "feature")
+        raise CommandExecutionError(words)
+
+    monkeypatch.setattr(module, "rpc", rpc)
+    assert module.reload_tables(["tables/feature"]) == ["htable.reload"]
+
+
+def test_another_error_of_a_reload_is_one(monkeypatch):
+    def rpc(method, *params):
+        raise CommandExecutionError(f"{method}: refused")
+
+    monkeypatch.setattr(module, "rpc", rpc)
+    with pytest.raises(CommandExecutionError, match="refused"):
+        module.reload_tables(["tls.cfg"])

@@ -25,6 +25,7 @@ REGISTER_DEADLINE_S = 6.0
 RING_DEADLINE_S = 6.0
 ANSWER_DEADLINE_S = 6.0
 MEDIA_DEADLINE_S = 4.0
+DTLS_DEADLINE_S = 12.0
 DRAIN_DEADLINE_S = 1.0
 DRAIN_INTERVAL_S = 0.05
 HANGUP_DEADLINE_S = 4.0
@@ -82,7 +83,7 @@ class Dialogue:
         answer = self.remote.command(CALLER, "dial", uri)
         call_id_a = answer.partition("call id:")[2].strip()
         start = self._await(CALLER, ["CALL_LOCAL_SDP"], "call", ANSWER_DEADLINE_S)
-        if not call_id_a:
+        if "call id:" not in answer:
             raise CallError("call", f"baresip placed no call: {answer.strip() or 'no word'}")
         ring, call_id_b = None, None
         if self.has_callee:
@@ -95,7 +96,8 @@ class Dialogue:
         if self.has_callee:
             self._await(CALLEE, ["CALL_ESTABLISHED"], "answer", ANSWER_DEADLINE_S)
         return Setup(
-            call_id_a=call_id_a,
+            # With ICE the call is placed, and gets its id, once the candidates are gathered.
+            call_id_a=call_id_a or str(established.data.get("id", "")),
             call_id_b=call_id_b,
             ring_ms=None if ring is None else round((ring.time_s - start.time_s) * 1000),
             setup_ms=round((established.time_s - start.time_s) * 1000),
@@ -104,6 +106,12 @@ class Dialogue:
     def start_tones(self) -> None:
         """Start every party's tone and wait until each hears its first packet."""
         for ua, settings in self.parties.items():
+            # The audio of a DTLS-SRTP call begins with its keys, which come by the media's own way.
+            if (
+                settings.keying == "dtls"
+                and self._next({ua: ["CALL_MENC"]}, DTLS_DEADLINE_S) is None
+            ):
+                raise CallError("", f"{settings.number} got no keys by DTLS", ua=ua)
             self.remote.command(ua, "ausrc", settings.tone())
         for ua, settings in self.parties.items():
             event = self._next({ua: ["CALL_RTPESTAB"]}, MEDIA_DEADLINE_S)

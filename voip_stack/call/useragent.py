@@ -16,6 +16,8 @@ CODECS = {"PCMA": "PCMA/8000/1", "PCMU": "PCMU/8000/1", "G722": "G722/16000/1"}
 # A bridge source without a player at its other end gives no frames, so nothing goes on the wire:
 # the call starts and ends quiet, and every counter on the way can be compared with the next.
 QUIET = "aubridge,quiet"
+# How a user agent agrees on keys: SDES (RFC 4568), or DTLS-SRTP (RFC 5764) with ICE (RFC 8445).
+KEYING = {"sdes": "mediaenc=srtp-mand", "dtls": "mediaenc=dtls_srtp;medianat=ice"}
 
 CONFIG = """\
 # Written by `voip call` for one call.
@@ -47,6 +49,8 @@ module                  ausine.so
 module                  aubridge.so
 module                  aufile.so
 module                  srtp.so
+module                  dtls_srtp.so
+module                  ice.so
 module_app              menu.so
 module_app              ctrl_tcp.so
 ctrl_tcp_listen         @CONTROL@
@@ -79,6 +83,7 @@ class Settings:
     codec: str
     rtp_ports: tuple[int, int]
     module_path: str = "/usr/lib/baresip/modules"
+    keying: str = "sdes"
 
     def __repr__(self) -> str:
         return f"Settings({self.number}@{self.domain})"
@@ -104,7 +109,7 @@ class Settings:
             f"<sip:{self.number}@{self.domain};transport=tls>"
             f";auth_pass={self.password_secret}"
             f';outbound="sip:{self.proxy_name}:{self.proxy_port};transport=tls"'
-            f";mediaenc=srtp-mand;audio_codecs={CODECS[self.codec]}"
+            f";{KEYING[self.keying]};audio_codecs={CODECS[self.codec]}"
             ";answermode=manual;regint=600;ptime=20;mwi=no;call_transfer=no"
         )
 

@@ -190,8 +190,12 @@ class Routing(Model):
 
 
 class Subscriber(Model):
+    """record: every call is recorded. keying: how the devices agree on media keys when called."""
+
     number: Annotated[str, Field(pattern=r"^[1-9][0-9]{2,14}$")]
     name: Annotated[str, Field(min_length=1, max_length=64)]
+    record: bool = False
+    keying: Literal["sdes", "dtls"] = "sdes"
 
     @field_validator("number", mode="before")
     @classmethod

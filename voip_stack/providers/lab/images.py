@@ -29,7 +29,7 @@ COMMON = (
 )  # fmt: skip
 MINION = ("python3-venv", "python3-apt", "nftables", "logrotate", "adduser", "tzdata")
 CLIENT = (
-    "baresip-core", "sip-tester", "sipsak", "python3-websockets", "libopus0", "ngrep",
+    "baresip-core", "sip-tester", "sipsak", "python3-websockets", "libopus0", "ngrep", "nftables",
 )  # fmt: skip
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",

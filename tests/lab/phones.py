@@ -1,0 +1,91 @@
+"""Phones of a lab test: two user agents outside in one call, wherever in the guest they are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+from voip_stack import vault
+from voip_stack.call import tones
+from voip_stack.call.dialogue import CALLEE, CALLER, Dialogue
+from voip_stack.call.plan import CALLEE_RTP, CALLEE_TONE_HZ, CALLER_RTP, CALLER_TONE_HZ, make_plan
+from voip_stack.call.remote import Remote, remote_argv
+from voip_stack.call.useragent import Settings
+from voip_stack.cli.hosts import pillar, provider_of
+from voip_stack.paths import ca_file
+
+NUMBERS = ("1001", "1002")
+
+
+@contextlib.contextmanager
+def phones(
+    keying: tuple[str, str] = ("sdes", "sdes"),
+    numbers: tuple[str, str] = NUMBERS,
+    address: str | None = None,
+    prefix: tuple[str, ...] = (),
+    names: Mapping[str, str] | None = None,
+):
+    """Yield a Dialogue whose two parties are registered.
+
+    prefix: goes before the agent's command in client-1, such as `ip netns exec NAME`; address: the
+    one that the user agents have there. They are gone when the block ends.
+    """
+    plan = make_plan(pillar(), *numbers)
+    passwords = vault.subscriber_passwords(numbers)
+    sides = (
+        (CALLER, CALLER_TONE_HZ, CALLER_RTP),
+        (CALLEE, CALLEE_TONE_HZ, CALLEE_RTP),
+    )
+    parties = {
+        ua: Settings(
+            number=number,
+            domain=plan.domain,
+            password_secret=passwords[number],
+            proxy_name=plan.proxy_name,
+            proxy_port=plan.proxy_port,
+            address=address or plan.outside_address,
+            tone_hz=tone,
+            codec=plan.codec,
+            rtp_ports=ports,
+            keying=way,
+        )
+        for (ua, tone, ports), number, way in zip(sides, numbers, keying, strict=True)
+    }
+    argv = provider_of().command("client-1", [*prefix, *remote_argv()])
+    with Remote(argv) as remote:
+        dialogue = Dialogue(remote, parties)
+        dialogue.open(ca_file().read_text(), names or {plan.proxy_name: str(plan.proxy.external)})
+        for ua in parties:
+            dialogue.register(ua)
+        yield dialogue
+
+
+def call(dialogue):
+    """The caller calls, the callee answers: the Setup."""
+    settings = dialogue.parties[CALLEE]
+    return dialogue.call(f"sip:{settings.number}@{settings.domain}")
+
+
+def heard(dialogue, listener):
+    """What `listener` heard of the other party's tone, once the call has ended."""
+    speaker = CALLEE if listener == CALLER else CALLER
+    samples, rate = tones.read_wav(dialogue.recording(listener))
+    return tones.judge(
+        samples,
+        rate,
+        tone_hz=dialogue.parties[speaker].tone_hz,
+        expected_s=dialogue.tone_s(speaker),
+        echo_hz=dialogue.parties[listener].tone_hz,
+    )
+
+
+def talk(dialogue, seconds):
+    """Both tones for so long, then the end; fails unless each side heard the other's."""
+    dialogue.start_tones()
+    dialogue.hold(seconds)
+    dialogue.stop_tones()
+    dialogue.streams()
+    dialogue.hang_up()
+    for listener in (CALLER, CALLEE):
+        report = heard(dialogue, listener)
+        assert report.ok, f"{dialogue.parties[listener].number}: {report.problem}"

@@ -1,0 +1,216 @@
+"""Media of every kind of phone: keys by SDES or DTLS, behind NAT; and of nobody else."""
+
+import concurrent.futures
+import contextlib
+import json
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from tests.lab.phones import call, heard, phones, talk
+from voip_stack.call.dialogue import CALLEE, CALLER
+
+INTRUDER = (Path(__file__).parent / "intruder.py").read_bytes()
+OUTSIDE = "client-1"
+TRIES = 10_000
+FEATURES = "/etc/kamailio/voip/tables/feature"
+NAT = "voip-nat"
+BEHIND = "10.64.7.2"
+# A router that gives every flow another port, as many a home router does.
+NAT_UP = f"""
+ip netns add {NAT}
+ip link add {NAT} type veth peer name eth0 netns {NAT}
+ip address add 10.64.7.1/24 dev {NAT}
+ip link set {NAT} up
+ip -n {NAT} link set lo up
+ip -n {NAT} address add {BEHIND}/24 dev eth0
+ip -n {NAT} link set eth0 up
+ip -n {NAT} route add default via 10.64.7.1
+echo 1 > /proc/sys/net/ipv4/ip_forward
+nft -f - <<END
+table ip voip_nat {{
+  chain post {{
+    type nat hook postrouting priority srcnat
+    oifname "eth1" ip saddr 10.64.7.0/24 masquerade fully-random
+  }}
+}}
+END
+"""
+NAT_DOWN = f"""
+nft delete table ip voip_nat
+ip netns delete {NAT}
+ip link delete {NAT}
+echo 0 > /proc/sys/net/ipv4/ip_forward
+true
+"""
+
+
+@pytest.fixture
+def nat(on):
+    """A network namespace of the outside guest behind a router that masquerades."""
+    on(OUTSIDE, "sh", "-c", NAT_DOWN + "exec 2>&1")
+    on(OUTSIDE, "sh", "-ec", NAT_UP)
+    try:
+        yield ("ip", "netns", "exec", NAT)
+    finally:
+        on(OUTSIDE, "sh", "-c", NAT_DOWN)
+
+
+@pytest.fixture
+def stranger(on, pillar):
+    """An address outside that is nobody's, given to the outside guest for the test."""
+    network = ip_network(str(pillar.networks["external"].cidr))
+    address = f"{network[-6]}"
+    on(OUTSIDE, "ip", "address", "add", f"{address}/{network.prefixlen}", "dev", "eth1")
+    try:
+        yield address
+    finally:
+        on(OUTSIDE, "ip", "address", "del", f"{address}/{network.prefixlen}", "dev", "eth1")
+
+
+@pytest.fixture
+def intrude(provider):
+    """intrude(do="sweep", ...): what intruder.py answers."""
+
+    def run(**order):
+        argv = ["python3", "-", json.dumps(order)]
+        return json.loads(provider.run(OUTSIDE, argv, stdin=INTRUDER, timeout=60).stdout)
+
+    return run
+
+
+@pytest.fixture
+def media(pillar, salt):
+    """media(call_id) -> (host, legs): the relay that has this call, and its streams."""
+    hosts = [name for name, host in pillar.hosts.items() if "media" in host.roles]
+
+    def find(call_id):
+        for host in hosts:
+            with contextlib.suppress(Exception):
+                return host, salt(host, "rtpengine.legs", call_id)
+        raise AssertionError(f"no relay knows {call_id}")
+
+    return find
+
+
+@pytest.fixture
+def dtls_callee(on, pillar):
+    """1002's devices take DTLS when called, as `keying: dtls` in the pillar makes them."""
+    proxies = [name for name, host in pillar.hosts.items() if "sip" in host.roles]
+    was = {host: on(host, "cat", FEATURES) for host in proxies}
+    script = f"cat > {FEATURES} && kamcmd htable.reload feature"
+    try:
+        for host, text in was.items():
+            row = "1002\\:\\:dtls:0:1:1:0\n"
+            on(host, "sh", "-ec", script, stdin=(text + row).encode())
+        yield
+    finally:
+        for host, text in was.items():
+            on(host, "sh", "-ec", script, stdin=text.encode())
+
+
+def profiles(legs):
+    return {leg["interface"]: (leg["protocol"], bool(leg["srtp"])) for leg in legs}
+
+
+SDES, DTLS = ("RTP/SAVP", True), ("UDP/TLS/RTP/SAVPF", True)
+
+
+@pytest.mark.parametrize("caller", ["sdes", "dtls"])
+def test_a_phone_with_dtls_is_called(caller, dtls_callee, media):
+    with phones(keying=(caller, "dtls")) as dialogue:
+        setup = call(dialogue)
+        talk(dialogue, 1.5)
+        _, ours = media(setup.call_id_a)
+        _, theirs = media(setup.call_id_b)
+    assert profiles(ours)["external"] == (SDES if caller == "sdes" else DTLS)
+    assert profiles(theirs)["external"] == DTLS
+    assert profiles(ours)["internal"] == profiles(theirs)["internal"] == SDES
+
+
+def test_a_phone_with_dtls_calls_one_without(media):
+    with phones(keying=("dtls", "sdes")) as dialogue:
+        setup = call(dialogue)
+        talk(dialogue, 1.5)
+        assert profiles(media(setup.call_id_a)[1])["external"] == DTLS
+        assert profiles(media(setup.call_id_b)[1])["external"] == SDES
+
+
+@pytest.mark.parametrize("keying", ["sdes", "dtls"])
+def test_phones_behind_nat_hear_each_other(keying, nat, media, pillar):
+    outside = str(pillar.hosts[OUTSIDE].external)
+    with phones(keying=(keying, "sdes"), address=BEHIND, prefix=nat) as dialogue:
+        setup = call(dialogue)
+        talk(dialogue, 4)
+        for call_id in (setup.call_id_a, setup.call_id_b):
+            (leg,) = [one for one in media(call_id)[1] if one["interface"] == "external"]
+            # What the router made of it: its address, and another port than the phone's own.
+            assert leg["remote"].startswith(f"{outside}:")
+            assert not 20000 <= int(leg["remote"].rpartition(":")[2]) < 20400
+
+
+def test_ten_thousand_packets_of_a_stranger_reach_nobody(media, intrude, stranger, salt, pillar):
+    with phones() as dialogue:
+        setup = call(dialogue)
+        dialogue.start_tones()
+        # The relay has learned where the phone is when three seconds have passed.
+        dialogue.hold(3.5)
+        host, legs = media(setup.call_id_a)
+        (outer,) = [leg for leg in legs if leg["interface"] == "external"]
+        (at, port), (victim, victim_port) = (
+            outer[end].rsplit(":", 1) for end in ("local", "remote")
+        )
+        order = {
+            "do": "inject", "media": at, "port": int(port), "victim": victim, "count": TRIES,
+            "victim_port": int(victim_port), "stranger": stranger, "listen_s": 1,
+        }  # fmt: skip
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            done = pool.submit(intrude, **order)
+            while not done.done():
+                dialogue.hold(0.2)
+            found = done.result()
+        dialogue.stop_tones()
+        states = dialogue.streams()
+        (pbx,) = [name for name, one in pillar.hosts.items() if "pbx" in one.roles]
+        channels = {row["call_id"]: row for row in salt(pbx, "asterisk.channels")}
+        (after,) = [
+            leg
+            for leg in salt(host, "rtpengine.legs", setup.call_id_a)
+            if leg["interface"] == "external"
+        ]
+        dialogue.hang_up()
+        reports = [heard(dialogue, listener) for listener in (CALLER, CALLEE)]
+    assert found["sent"] == TRIES
+    assert found["received"] == 0
+    assert channels[setup.call_id_a]["rx"]["packets"] == states[CALLER].sent
+    assert states[CALLEE].received == channels[setup.call_id_b]["tx"]["packets"]
+    # RTPEngine counts what it refuses: all of it came there, nothing of it went on.
+    refused = after["errors"] - outer["errors"]
+    assert refused >= 0.99 * (found["sent"] + found["own"]), (refused, found)
+    assert after["remote"] == outer["remote"]
+    assert all(report.ok for report in reports), reports
+    print(f"{found['sent']} of wrong source, {found['own']} forged in the phone's name:", end=" ")
+    print(f"{refused} refused, 0 forwarded, {found['received']} answered")
+
+
+def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, media, compiled):
+    """While the relay still learns where the phones are: nothing was sent to them so far."""
+    with phones() as dialogue:
+        setup = call(dialogue)
+        host, _ = media(setup.call_id_a)
+        voip = compiled(host)
+        first, last = voip["ports"]["rtpengine"]["rtp"]
+        order = {
+            "do": "sweep", "media": voip["self"]["addresses"]["external"], "first": first,
+            "last": last, "stranger": stranger, "listen_s": 2.5,
+        }  # fmt: skip
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            swept = pool.submit(intrude, **order)
+            dialogue.hold(0.5)
+            talk(dialogue, 3)
+            found = swept.result()
+        own = [leg for leg in media(setup.call_id_a)[1] if leg["interface"] == "external"]
+    assert found["received"] == 0
+    assert found["sent"] == last - first + 1
+    assert stranger not in own[0]["remote"]
