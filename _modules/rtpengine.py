@@ -145,6 +145,12 @@ def loss(call_id, host=None):
     return voip_ng.loss(query(call_id, host))
 
 
+def start_recording(call_id, host=None):
+    """Record this call from now on; who called whom is not known here. Raises NoSuchCall."""
+    _first(host, "start recording", call_id=call_id)
+    return True
+
+
 def statistics(host=None):
     """Return {address: {current, total}} counters of each media host."""
     found = {}

@@ -147,7 +147,7 @@ def _host_rules(settings, name, host):
 
 
 def _operator_rules(settings, hosts):
-    """Read the subscribers' passwords; issue secret_ids of hosts, wrapped and short-lived only."""
+    """Read subscribers' passwords and recordings' keys; issue secret_ids, wrapped, of hosts."""
     kv, approle = settings["kv_mount"], settings["approle_mount"]
     wrapped = (
         'capabilities = ["update"]',
@@ -160,7 +160,9 @@ def _operator_rules(settings, hosts):
         f"{kv}/metadata/subscribers/*": ["list"],
         f"{kv}/metadata/subscribers": ["list"],
     }
-    for name in hosts:
+    for name, host in hosts.items():
+        if "recordings" in host["secrets"]:
+            rules[f"{kv}/data/hosts/{name}/recordings"] = ["read"]
         rules[f"auth/{approle}/role/{name}/secret-id"] = wrapped
         rules[f"auth/{approle}/role/{name}/role-id"] = ["read"]
     return rules

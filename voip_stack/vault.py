@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,28 @@ def subscriber_passwords(numbers: Iterable[str]) -> dict[str, str]:
             f"The Vault gives no passwords: {error}", str(identity_file()), "./voip status"
         ) from error
     return found
+
+
+def recording_secrets(host: str, limit: int = 10) -> Iterator[str]:
+    """The secrets that `host`'s recordings are or were sealed for, the newest first."""
+    pillar = load(paths.pillar_dir())
+    path = f"{pillar.vault.kv_mount}/data/hosts/{host}/recordings"
+    try:
+        session = _session(pillar, providers.deployed(pillar))
+        newest = session.read(path)
+        yield newest["data"]["password"]
+        last = newest["metadata"]["version"]
+        for version in range(last - 1, max(0, last - limit), -1):
+            try:
+                yield session.read(f"{path}?version={version}")["data"]["password"]
+            except voip_errors.NotFound:
+                continue
+    except voip_errors.CommandExecutionError as error:
+        raise Problem(
+            f"The Vault gives no key of {host}'s recordings: {error}",
+            str(identity_file()),
+            "./voip status",
+        ) from error
 
 
 def identity_file() -> Path:

@@ -1,6 +1,7 @@
 {%- set voip = pillar['voip'] %}
 include:
   - rtpengine.installed
+  - rtpengine.recording
 
 Configure RTPEngine:
   voip_config.managed:
@@ -14,8 +15,10 @@ Configure RTPEngine:
         ports: {{ voip.ports.rtpengine | tojson }}
         settings: {{ voip.rtpengine | tojson }}
         forwarding: {{ salt['rtpengine_module.wanted']() | tojson }}
+        spool: /run/voip-recording
     - require:
       - voip_package: Install RTPEngine
+      - file: Make the place of clear recordings
 
 Confine the RTPEngine service:
   voip_config.managed:
@@ -24,6 +27,7 @@ Confine the RTPEngine service:
     - files: [voip.conf]
     - mode: "0644"
     - context:
+        spool: /run/voip-recording
         forwarding: {{ salt['rtpengine_module.wanted']() | tojson }}
     - require:
       - voip_package: Install RTPEngine

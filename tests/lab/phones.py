@@ -57,7 +57,11 @@ def phones(
         dialogue.open(ca_file().read_text(), names or {plan.proxy_name: str(plan.proxy.external)})
         for ua in parties:
             dialogue.register(ua)
-        yield dialogue
+        try:
+            yield dialogue
+        except Exception:
+            print(logs(dialogue))
+            raise
 
 
 def call(dialogue):
@@ -89,3 +93,8 @@ def talk(dialogue, seconds):
     for listener in (CALLER, CALLEE):
         report = heard(dialogue, listener)
         assert report.ok, f"{dialogue.parties[listener].number}: {report.problem}"
+
+
+def logs(dialogue):
+    """What the user agents printed, for a test that failed."""
+    return "\n".join(f"{one.ua} {one.text}" for one in dialogue.remote.events if one.kind == "LOG")

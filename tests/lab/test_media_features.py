@@ -3,6 +3,8 @@
 import concurrent.futures
 import contextlib
 import json
+import subprocess
+import wave
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from tests.lab.phones import call, heard, phones, talk
 from voip_stack.call.dialogue import CALLEE, CALLER
+from voip_stack.call.tones import judge
+from voip_stack.paths import checkout
 
 INTRUDER = (Path(__file__).parent / "intruder.py").read_bytes()
 OUTSIDE = "client-1"
@@ -117,7 +121,7 @@ def profiles(legs):
 SDES, DTLS = ("RTP/SAVP", True), ("UDP/TLS/RTP/SAVPF", True)
 
 
-@pytest.mark.parametrize("caller", ["sdes", "dtls"])
+@pytest.mark.parametrize("caller", ["sdes", "dtls+ice"])
 def test_a_phone_with_dtls_is_called(caller, dtls_callee, media):
     with phones(keying=(caller, "dtls")) as dialogue:
         setup = call(dialogue)
@@ -130,14 +134,14 @@ def test_a_phone_with_dtls_is_called(caller, dtls_callee, media):
 
 
 def test_a_phone_with_dtls_calls_one_without(media):
-    with phones(keying=("dtls", "sdes")) as dialogue:
+    with phones(keying=("dtls+ice", "sdes")) as dialogue:
         setup = call(dialogue)
         talk(dialogue, 1.5)
         assert profiles(media(setup.call_id_a)[1])["external"] == DTLS
         assert profiles(media(setup.call_id_b)[1])["external"] == SDES
 
 
-@pytest.mark.parametrize("keying", ["sdes", "dtls"])
+@pytest.mark.parametrize("keying", ["sdes", "dtls+ice"])
 def test_phones_behind_nat_hear_each_other(keying, nat, media, pillar):
     outside = str(pillar.hosts[OUTSIDE].external)
     with phones(keying=(keying, "sdes"), address=BEHIND, prefix=nat) as dialogue:
@@ -214,3 +218,70 @@ def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, media,
     assert found["received"] == 0
     assert found["sent"] == last - first + 1
     assert stranger not in own[0]["remote"]
+
+
+@pytest.fixture
+def recorded_caller(on, pillar):
+    """1001 is recorded, as `record: true` in the pillar makes it."""
+    proxies = [name for name, host in pillar.hosts.items() if "sip" in host.roles]
+    was = {host: on(host, "cat", FEATURES) for host in proxies}
+    script = f"cat > {FEATURES} && kamcmd htable.reload feature"
+    try:
+        for host, text in was.items():
+            row = "1001\\:\\:record:0:1:1:0\n"
+            on(host, "sh", "-ec", script, stdin=(text + row).encode())
+        yield
+    finally:
+        for host, text in was.items():
+            on(host, "sh", "-ec", script, stdin=text.encode())
+
+
+def voip(*words):
+    done = subprocess.run(
+        [str(checkout() / "voip"), *words], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_recording_plays_back_as_the_tones_that_were_sent(
+    recorded_caller, media, on, eventually, tmp_path
+):
+    with phones() as dialogue:
+        setup = call(dialogue)
+        host, _ = media(setup.call_id_a)
+        talk(dialogue, 3)
+        sent = {ua: (dialogue.tone_s(ua), dialogue.parties[ua].tone_hz) for ua in dialogue.parties}
+
+    def found():
+        rows = voip("recordings", "list", "--number", "1001", "--json")
+        return [row for row in rows if row["call_id"] == setup.call_id_a]
+
+    (row,) = eventually(found, 60, 1.0)
+    try:
+        assert (row["number"], row["peer"], row["relay"]) == ("1001", "1002", host)
+        # Nothing of it is left in the clear, and what is kept on disk is not a capture.
+        assert on(host, "find", "/run/voip-recording", "-type", "f").strip() == ""
+        sealed = f"/var/lib/voip-stack/recordings/{row['id']}.sealed"
+        assert on(host, "head", "-c", "8", sealed) == "VOIPREC1"
+        assert on(host, "stat", "-c", "%a %U", sealed).split() == ["600", "rtpengine"]
+        target = tmp_path / "call.wav"
+        told = voip("recordings", "fetch", row["id"], "--to", str(target), "--json")
+        assert told["call_id"] == setup.call_id_a
+        assert target.stat().st_mode & 0o777 == 0o600
+        for seconds, tone in sent.values():
+            reports = [
+                judge(side, 8000, tone_hz=tone, expected_s=seconds, echo_hz=None)
+                for side in stereo(target)
+            ]
+            assert any(report.ok for report in reports), reports
+        assert voip("recordings", "audit", "--json")[0]["recording"] == row["id"]
+    finally:
+        on(host, "rm", "-f", f"/var/lib/voip-stack/recordings/{row['id']}.sealed")
+
+
+def stereo(path):
+    with wave.open(str(path)) as sound:
+        assert (sound.getnchannels(), sound.getframerate()) == (2, 8000)
+        samples = memoryview(sound.readframes(sound.getnframes())).cast("h")
+    return list(samples[::2]), list(samples[1::2])

@@ -108,7 +108,7 @@ class Dialogue:
         for ua, settings in self.parties.items():
             # The audio of a DTLS-SRTP call begins with its keys, which come by the media's own way.
             if (
-                settings.keying == "dtls"
+                settings.keying != "sdes"
                 and self._next({ua: ["CALL_MENC"]}, DTLS_DEADLINE_S) is None
             ):
                 raise CallError("", f"{settings.number} got no keys by DTLS", ua=ua)

@@ -16,8 +16,13 @@ CODECS = {"PCMA": "PCMA/8000/1", "PCMU": "PCMU/8000/1", "G722": "G722/16000/1"}
 # A bridge source without a player at its other end gives no frames, so nothing goes on the wire:
 # the call starts and ends quiet, and every counter on the way can be compared with the next.
 QUIET = "aubridge,quiet"
-# How a user agent agrees on keys: SDES (RFC 4568), or DTLS-SRTP (RFC 5764) with ICE (RFC 8445).
-KEYING = {"sdes": "mediaenc=srtp-mand", "dtls": "mediaenc=dtls_srtp;medianat=ice"}
+# How a user agent agrees on keys: SDES (RFC 4568), or DTLS-SRTP (RFC 5764) without or with ICE.
+# Called, baresip 1.1 does not find the candidates of an offer: it uses ICE when it calls.
+KEYING = {
+    "sdes": "mediaenc=srtp-mand",
+    "dtls": "mediaenc=dtls_srtp",
+    "dtls+ice": "mediaenc=dtls_srtp;medianat=ice",
+}
 
 CONFIG = """\
 # Written by `voip call` for one call.

@@ -20,6 +20,7 @@ from voip_stack.cli import (
     incidents,
     logs,
     maintenance,
+    recordings,
     roster,
     salt,
     secrets,
@@ -78,6 +79,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, dict[str, Any]]] = [
 ]
 for _name, _function, _line, _settings in COMMANDS:
     app.command(_name, short_help=_line, context_settings=_settings)(guarded(_function))
+app.add_typer(recordings.app, name="recordings", help="Recorded calls: list, fetch, audit, start.")
 
 
 def _version(wanted: bool) -> None:

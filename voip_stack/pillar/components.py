@@ -62,6 +62,7 @@ class Rtpengine(Component):
     # DSCP EF (RFC 3246) in the six high bits.
     tos: Annotated[int, Field(ge=0, le=255)] = 184
     max_sessions: Annotated[int, Field(ge=1, le=100000)] = 2000
+    recording_retention_days: Annotated[int, Field(ge=1, le=36500)] = 90
     # Of the loopback interface, so in no list of listeners.
     cli_port: Annotated[int, Field(ge=1024, le=65535)] = 2224
     # Forward in the kernel where the host has one of its own; the module's table for it.
