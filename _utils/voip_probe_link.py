@@ -4,6 +4,8 @@ import contextlib
 import socket
 import ssl
 
+_GOODBYE_S = 0.01
+
 
 class CannotAsk(OSError):
     """The probe's own files are not there or not whole: that says nothing about the daemon."""
@@ -27,7 +29,9 @@ def tls(address, port, name, ca_file, timeout_s, certificate=None):
     try:
         with context.wrap_socket(plain, server_hostname=name) as link:
             yield link
-            # Asterisk logs an error for a TLS connection that just ends.
+            # Asterisk logs an error for a TLS connection that just ends: say goodbye. Not every
+            # server says it too, and it is not waited for.
+            link.settimeout(_GOODBYE_S)
             with contextlib.suppress(OSError):
                 link.unwrap().close()
     finally:

@@ -37,6 +37,12 @@ Install the OpenBao unit:
     - source: salt://openbao/files/openbao.service
     - mode: "0644"
 
+Rotate the audit log of OpenBao:
+  file.managed:
+    - name: /etc/logrotate.d/openbao
+    - source: salt://openbao/files/openbao.logrotate
+    - mode: "0644"
+
 Give the OpenBao listener a first certificate:
   openbao.listening:
     - name: openbao

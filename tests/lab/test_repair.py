@@ -1,0 +1,177 @@
+"""Self-repair on the running platform: what dies, what hangs, what is left alone, what is given up.
+
+The limits here are functional; how fast it is, `./voip bench repair` says. Every test ends with all
+services answering and nothing degraded.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from voip_stack import paths
+from voip_stack.bench import repair as bench
+from voip_stack.events import record
+from voip_stack.repair import hosts, incidents, state
+
+VOIP = str(paths.checkout() / "voip")
+KILLED_S, STOPPED_S = 15, 45
+SERVICES = [
+    ("sip-1", "pgbouncer"),
+    ("sip-1", "kamailio"),
+    ("media-1", "rtpengine"),
+    ("pbx-1", "asterisk"),
+    ("devstack", "openbao"),
+    ("devstack", "postgresql"),
+    ("devstack", "redis"),
+]
+
+
+def voip(*words):
+    return subprocess.run([VOIP, *words], capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(autouse=True)
+def well_again(on):
+    began = time.time()
+    yield began
+    for host in {host for host, _ in SERVICES}:
+        state.end_maintenance(host)
+    for host, service in SERVICES:
+        unit = hosts.unit(host, service)
+        on(host, "systemctl", "kill", "--signal=CONT", unit)
+        on(host, "systemctl", "start", unit)
+        hosts.answers(host, service, 60)
+        state.forget(host, service)
+        state.untell(host, service)
+
+
+def stop(on, host, service):
+    """SIGSTOP to every process of a service."""
+    on(host, "systemctl", "kill", "--signal=STOP", hosts.unit(host, service))
+
+
+def since(began, host, service):
+    """The finished incidents of a service."""
+    return [
+        item
+        for item in incidents.read(began)
+        if (item["host"], item["service"]) == (host, service) and item["outcome"] != "open"
+    ]
+
+
+def alerts(began, host):
+    return [item["kind"] for item in record.read("alerts", began) if item["host"] == host]
+
+
+def outages(pillar, provider, signal, limit):
+    """{service: seconds it was away}, hit one host at a time, hosts side by side."""
+    found = {}
+
+    def of(host):
+        for where, service in SERVICES:
+            if where == host:
+                done = bench.once(pillar, provider, host, service, signal, "all", limit)
+                found[service] = done["outage_s"]
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(of, sorted({host for host, _ in SERVICES})))
+    return found
+
+
+def test_every_daemon_that_is_killed_comes_back(pillar, provider):
+    found = outages(pillar, provider, "KILL", KILLED_S)
+    print(found)
+    assert set(found) == {service for _, service in SERVICES}
+    assert None not in found.values(), f"away for more than {KILLED_S} s: {found}"
+
+
+def test_every_daemon_that_hangs_is_repaired_and_recorded(pillar, provider, well_again):
+    found = outages(pillar, provider, "STOP", STOPPED_S)
+    print(found)
+    assert None not in found.values(), f"away for more than {STOPPED_S} s: {found}"
+    for host, service in SERVICES:
+        done = since(well_again, host, service)
+        assert "repaired" in [item["outcome"] for item in done], f"{service}: {done}"
+        item = next(item for item in done if item["outcome"] == "repaired")
+        assert "killed" in item["done"]
+        assert 0 < item["took_s"] < STOPPED_S
+        assert (incidents.evidence_dir() / f"{item['id']}.txt").stat().st_mode & 0o077 == 0
+
+
+def test_a_service_waits_for_its_database(on, eventually, well_again):
+    """PostgreSQL is stopped by an operator: the pooler cannot serve, and is not to blame."""
+    unit = hosts.unit("devstack", "postgresql")
+    pooler = hosts.unit("sip-1", "pgbouncer")
+    before = on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", pooler)
+    on("devstack", "systemctl", "stop", unit)
+    try:
+        eventually(lambda: "service/left" in alerts(well_again, "devstack"), 45, 0.5)
+        eventually(lambda: hosts.probe("sip-1", "pgbouncer"), 15, 0.5)
+        assert on(
+            "devstack", "systemctl", "show", "-p", "ActiveState", "--value", unit
+        ).strip() == ("inactive")
+    finally:
+        on("devstack", "systemctl", "start", unit)
+    hosts.answers("sip-1", "pgbouncer", 60)
+    assert on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", pooler) == before
+    assert not [i for i in since(well_again, "sip-1", "pgbouncer") if i["outcome"] == "repaired"]
+
+
+def test_maintenance_is_respected(on, eventually, well_again):
+    assert voip("maintenance", "media-1", "--for", "10m", "--reason", "a test").returncode == 0
+    stop(on, "media-1", "rtpengine")
+    assert "media-1: maintenance until" in voip("status").stdout
+    time.sleep(8)  # longer than a repair takes to begin
+    assert hosts.probe("media-1", "rtpengine")
+    assert since(well_again, "media-1", "rtpengine") == []
+    assert voip("maintenance", "media-1", "--end").returncode == 0
+    eventually(lambda: since(well_again, "media-1", "rtpengine"), 60, 0.5)
+    hosts.answers("media-1", "rtpengine", 10)
+
+
+def test_flapping_is_given_up_alerted_and_cleared(on, eventually, well_again):
+    """As many repairs as the policy allows lie behind: the next failure is not repaired."""
+    for _ in range(5):
+        state.repaired("media-1", "rtpengine", True)
+    stop(on, "media-1", "rtpengine")
+    eventually(lambda: "media-1/rtpengine" in state.degraded(), 30, 0.2)
+    assert hosts.probe("media-1", "rtpengine"), "it was repaired although it flaps"
+    assert alerts(well_again, "media-1") == ["service/degraded"]
+    status = voip("status")
+    assert status.returncode == 1
+    assert "degraded: 5 repairs in 10 minutes did not last" in status.stdout
+    assert "no longer degraded" in voip("incidents", "--clear", "media-1/rtpengine").stdout
+    # Told again within repair.repeat_s, and mended now.
+    hosts.answers("media-1", "rtpengine", 60)
+    shown = json.loads(voip("incidents", "--json", "--host", "media-1", "--since", "10m").stdout)
+    outcomes = [i["outcome"] for i in shown["incidents"] if i["began"] >= well_again - 1]
+    assert "degraded" in outcomes
+
+
+def test_a_degraded_service_that_answers_again_is_well(on, eventually):
+    state.degrade("media-1", "rtpengine", "a test")
+    stop(on, "media-1", "rtpengine")
+    eventually(lambda: hosts.probe("media-1", "rtpengine"), 10, 0.2)
+    time.sleep(6)  # the beacon has called it down
+    on("media-1", "systemctl", "kill", "--signal=CONT", hosts.unit("media-1", "rtpengine"))
+    eventually(lambda: "media-1/rtpengine" not in state.degraded(), 30, 0.2)
+
+
+def test_a_call_works_after_all_that(salt, eventually):
+    eventually(lambda: _reaches(salt), 60, 1)
+    done = voip("call", "1001", "1002")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _reaches(salt):
+    from voip_stack.problem import Problem
+
+    try:
+        return salt("sip-1", "kamailio.reaches_peers")
+    except Problem:
+        return False
