@@ -3,15 +3,12 @@
 The credential is the one in manager.conf, which only root and Asterisk read.
 """
 
-import base64
 import contextlib
-import http.client
 import os
 import pwd
 import secrets
 import socket
 import ssl
-import subprocess
 import time
 
 import voip_ami
@@ -26,7 +23,6 @@ _DIRECTORY = "/etc/asterisk/voip"
 _WHOLE = ("asterisk.conf", "modules.conf", "pjsip.conf", "pjsip_trunks.conf", "extensions.conf")
 _CA_FILE = "/etc/voip-stack/tls/ca.crt"
 _TIMEOUT_S = 5.0
-_PAUSE_S = 0.5
 # What shows a certificate. PJSIP opens its listener anew when a file of the pair has changed.
 _CERTIFIED = ("res_pjsip.so", "http", "manager")
 _LEG = {
@@ -52,15 +48,16 @@ def plan():
 
 
 class _Session:
-    """One logged-in AMI connection. known: (user, secret), those of manager.conf by default."""
+    """One logged-in AMI connection."""
 
-    def __init__(self, known=None):
+    def __init__(self):
         voip = __pillar__["voip"]
         own = voip["self"]
         self._where = (own["addresses"]["internal"], voip["ports"]["asterisk"]["ami"])
         self._buffer = b""
         try:
-            user, secret = known or _credentials("manager.conf")
+            with open(os.path.join(_DIRECTORY, "manager.conf"), encoding="utf-8") as file:
+                user, secret = voip_ami.credentials(file.read())
             context = ssl.create_default_context(cafile=_CA_FILE)
             # From the address that manager.conf permits, whatever else the interface has.
             plain = socket.create_connection(self._where, _TIMEOUT_S, (self._where[0], 0))
@@ -125,11 +122,6 @@ class _Session:
             if not data:
                 return
             self._buffer += data
-
-
-def _credentials(name):
-    with open(os.path.join(_DIRECTORY, name), encoding="utf-8") as file:
-        return voip_ami.credentials(file.read())
 
 
 def ping():
@@ -258,74 +250,8 @@ def _reload(*modules):
     with contextlib.suppress(FileNotFoundError):
         os.utime(os.path.join(_DIRECTORY, "reload.conf"))
     for module in modules:
-        _command(f"module reload {module}")
+        __salt__["asterisk_users.command"](f"module reload {module}")
     return True
-
-
-def takes_manager(pair):
-    """Tell whether AMI lets `pair` ({"username", "password"}) in. Only for use by other modules."""
-    try:
-        _Session((pair["username"], pair["password"])).close()
-    except voip_ami.Refused:
-        return False
-    return True
-
-
-def takes_rest(pair):
-    """Tell whether ARI lets `pair` ({"username", "password"}) in. Only for use by other modules."""
-    own, port = __pillar__["voip"]["self"], __pillar__["voip"]["ports"]["asterisk"]["ari"]
-    token = base64.b64encode(f"{pair['username']}:{pair['password']}".encode()).decode()
-    context = ssl.create_default_context(cafile=_CA_FILE)
-    link = http.client.HTTPSConnection(own["fqdn"], port, timeout=_TIMEOUT_S, context=context)
-    try:
-        link.request(
-            "GET", "/ari/asterisk/info?only=status", headers={"Authorization": f"Basic {token}"}
-        )
-        status = link.getresponse().status
-    except (OSError, http.client.HTTPException) as err:
-        raise CommandExecutionError(f"Asterisk's ARI at {own['fqdn']}:{port}: {err}") from err
-    finally:
-        link.close()
-    if status not in (200, 401):
-        raise CommandExecutionError(f"Asterisk's ARI at {own['fqdn']}:{port}: status {status}")
-    return status == 200
-
-
-def manager_user():
-    """Return the user of manager.conf by which this module, and who reads the file, is in."""
-    return _credentials("manager.conf")[0]
-
-
-def rest_user():
-    """Return the first user of ari.conf."""
-    return _credentials("ari.conf")[0]
-
-
-def drain_managers(host, timeout_s=30, end=False):
-    """Wait until the AMI sessions are all of manager.conf's first user; returns how many are not.
-
-    host: this one. end: bool, end the others then: a removed user's session would go on for ever.
-    """
-    current, deadline = manager_user(), time.monotonic() + timeout_s
-    while left := voip_asterisk.manager_sessions(_command("manager show connected"), current):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(_PAUSE_S)
-    for descriptor in left if end else ():
-        _command(f"manager kick session {descriptor}")
-    return len(left)
-
-
-def _command(text):
-    """One command on Asterisk's control socket, root's alone. None of ours holds a secret."""
-    argv = [_BINARY, "-C", os.path.join(_DIRECTORY, "asterisk.conf"), "-rx", text]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False)
-    except (OSError, subprocess.TimeoutExpired) as err:
-        raise CommandExecutionError(f"asterisk -rx '{text}': {err}") from err
-    if done.returncode:
-        raise CommandExecutionError(f"asterisk -rx '{text}': {done.stderr.strip()}")
-    return done.stdout
 
 
 def check_config(stage):

@@ -11,6 +11,7 @@ import time
 import psycopg
 import voip_credentials
 import voip_scram
+import voip_sql
 from psycopg import sql
 from salt.exceptions import CommandExecutionError
 from voip_errors import NotFound, Unavailable
@@ -28,8 +29,6 @@ _DEFAULT_ROLES = """
     FROM pg_db_role_setting JOIN pg_database ON pg_database.oid = setdatabase,
          unnest(setconfig) AS setting
     WHERE setting LIKE 'role=%'"""
-# How the server words that it knows role or password not; such an error has no SQLSTATE in libpq.
-_REFUSALS = ("authentication failed", "is not permitted to log in")
 _PAUSE_S = 0.2
 _LEDGER = """
     CREATE TABLE IF NOT EXISTS voip_schema (
@@ -84,46 +83,6 @@ def drain(host, timeout_s=30, end=False):
                 (roles,),
             )
     return left
-
-
-def takes(pair):
-    """Tell whether the server lets this host in by `pair`; raises Unavailable when it cannot say.
-
-    pair: {"username", "password"}. Only for use by other modules: a job's arguments are logged.
-    """
-    for database in __pillar__["voip"]["pgbouncer"]["databases"]:
-        try:
-            psycopg.connect(**_server(), **_as(pair), dbname=database, connect_timeout=10).close()
-        except psycopg.OperationalError as err:
-            if any(words in str(err) for words in _REFUSALS):
-                return False
-            raise Unavailable(f"PostgreSQL does not say: {str(err).strip()}") from err
-    return True
-
-
-def pooled_as():
-    """Return the login role by which this host's pooler is in, for every database the same.
-
-    Raises CommandExecutionError while its connections are of two.
-    """
-    settings = __pillar__["voip"]["pgbouncer"]
-    found = set()
-    for database in settings["databases"]:
-        try:
-            with psycopg.connect(
-                host="/run/pgbouncer",
-                port=settings["port"],
-                dbname=database,
-                user=database,
-                connect_timeout=10,
-                prepare_threshold=None,
-            ) as connection:
-                found.add(connection.execute("SELECT session_user::text").fetchone()[0])
-        except psycopg.OperationalError as err:
-            raise Unavailable(f"the pooler does not answer: {str(err).strip()}") from err
-    if len(found) != 1:
-        raise CommandExecutionError(f"the pooler is in as {', '.join(sorted(found)) or 'nobody'}")
-    return found.pop()
 
 
 def difference(databases):
@@ -358,22 +317,8 @@ def _administrator():
             "the existing PostgreSQL's administrator is not in the Vault: write username and "
             "password to services/postgresql of the KV mount"
         )
-    return _server() | _as(known)
-
-
-def _server():
-    """How the server is reached from anywhere: verified TLS."""
-    voip, local = __pillar__["voip"], __opts__.get("voip_postgresql", {})
-    return {
-        "host": local.get("host") or voip["endpoints"]["postgresql"],
-        "port": local.get("port") or voip["ports"]["postgresql"]["sql"],
-        "sslmode": local.get("sslmode", "verify-full"),
-        "sslrootcert": f"{__salt__['voip_pki.directory']()}/ca.crt",
-    }
-
-
-def _as(pair):
-    return {"user": pair["username"], "password": pair["password"]}
+    ca_file = f"{__salt__['voip_pki.directory']()}/ca.crt"
+    return voip_sql.server(voip, local, ca_file) | voip_sql.login(known)
 
 
 def _version(name):

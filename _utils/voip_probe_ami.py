@@ -16,15 +16,16 @@ def ask(timeout_s, address, port, name, ca_file, directory):
     try:
         user, secret = voip_ami.credentials(text)
         with voip_probe_link.tls(address, port, name, ca_file, timeout_s) as link:
-            _say(link, "Login", Username=user, Secret=secret, Events="off")
-            _say(link, "Ping")
+            say(link, "Login", Username=user, Secret=secret, Events="off")
+            say(link, "Ping")
             with contextlib.suppress(CommandExecutionError, OSError):
-                _say(link, "Logoff")
+                say(link, "Logoff")
     except CommandExecutionError as err:
         raise ValueError(str(err)) from err
 
 
-def _say(link, action, **fields):
+def say(link, action, **fields):
+    """One action and its answer. Raises voip_ami.Refused, OSError."""
     action_id = secrets.token_hex(6)
     link.sendall(voip_ami.encode(action, ActionID=action_id, **fields))
     buffer = b""

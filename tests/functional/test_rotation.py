@@ -162,12 +162,12 @@ def test_two_at_once_one_is_refused(converged):
 def test_the_server_is_asked_and_tells_who_may_come_in(converged, postgresql, enrolled):
     host = enrolled("sip-1")
     pair = voip_credentials.pair(read(converged))
-    assert host.modules.voip_postgresql.takes(pair) is True
-    assert host.modules.voip_postgresql.takes(pair | {"password": "guess"}) is False
+    assert host.modules.voip_pooler.takes(pair) is True
+    assert host.modules.voip_pooler.takes(pair | {"password": "guess"}) is False
     postgresql.stop()
     try:
         with pytest.raises(Exception, match="does not say"):
-            host.modules.voip_postgresql.takes(pair)
+            host.modules.voip_pooler.takes(pair)
     finally:
         postgresql.restart()
 

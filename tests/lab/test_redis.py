@@ -38,7 +38,8 @@ address, port, name, host = arguments
 identity = json.load(open("/etc/voip-stack/vault/approle.json"))
 vault = voip_vault_client.Session(address, port, name, "/etc/voip-stack/tls/ca.crt")
 vault.login("approle", identity["role_id"], identity["secret_id"])
-print(json.dumps(vault.read(f"voip/data/hosts/{host}/redis")["data"]))
+found = vault.read(f"voip/data/hosts/{host}/redis")["data"]
+print(json.dumps({key: found[key] for key in ("username", "password")}))
 """
 
 
