@@ -56,5 +56,10 @@ def start_minion(home, name, ports, pair):
 
 
 def stop(process):
+    """End a minion. One that is asked in the middle of a job may wait for it without end."""
     os.killpg(process.pid, signal.SIGTERM)
-    process.wait(timeout=60)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=20)

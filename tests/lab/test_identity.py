@@ -38,7 +38,7 @@ import salt.client
 caller = salt.client.Caller(mopts=None)
 vault = caller.sminion.functions["voip_vault.session"]("provision")
 name, = arguments
-vault.write(f"sys/policies/acl/host-{name}", {"policy": ""})
+vault.write(f"sys/policies/acl/host-{name}", {"policy": 'path "none" { capabilities = ["deny"] }'})
 vault.write(f"auth/approle/role/{name}", {"token_policies": [f"host-{name}"]})
 vault.write(f"pki_int/roles/{name}", {"allowed_domains": ["gone.test"]})
 vault.write(f"voip/data/hosts/{name}/redis", {"data": {"password": "of-a-host-that-is-gone"}})
