@@ -99,19 +99,41 @@ def media(pillar, salt):
 
 
 @pytest.fixture
-def dtls_callee(on, pillar):
-    """1002's devices take DTLS when called, as `keying: dtls` in the pillar makes them."""
+def feature(on, pillar, eventually):
+    """feature("1002", "dtls"): the proxies know it, as the pillar makes them know it."""
     proxies = [name for name, host in pillar.hosts.items() if "sip" in host.roles]
     was = {host: on(host, "cat", FEATURES) for host in proxies}
-    script = f"cat > {FEATURES} && kamcmd htable.reload feature"
-    try:
+    # The proxy looks at the file's time in whole seconds: a second change in one would go unseen.
+    script = f"cat > {FEATURES} && kamcmd htable.reload feature && kamcmd htable.dump feature"
+
+    def put(host, text, name, is_there):
+        def is_read():
+            dump = on(host, "sh", "-ec", script, stdin=text.encode())
+            return (name in dump) is is_there
+
+        eventually(is_read, 10, 1.1)
+
+    wanted = []
+
+    def give(number, name):
+        wanted.append(f"{number}::{name}")
         for host, text in was.items():
-            row = "1002\\:\\:dtls:0:1:1:0\n"
-            on(host, "sh", "-ec", script, stdin=(text + row).encode())
-        yield
-    finally:
-        for host, text in was.items():
-            on(host, "sh", "-ec", script, stdin=text.encode())
+            put(host, f"{text}{number}\\:\\:{name}:0:1:1:0\n", wanted[-1], True)
+
+    yield give
+    for host, text in was.items():
+        for name in wanted:
+            put(host, text, name, False)
+
+
+@pytest.fixture
+def dtls_callee(feature):
+    feature("1002", "dtls")
+
+
+@pytest.fixture
+def recorded_caller(feature):
+    feature("1001", "record")
 
 
 def profiles(legs):
@@ -218,22 +240,6 @@ def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, media,
     assert found["received"] == 0
     assert found["sent"] == last - first + 1
     assert stranger not in own[0]["remote"]
-
-
-@pytest.fixture
-def recorded_caller(on, pillar):
-    """1001 is recorded, as `record: true` in the pillar makes it."""
-    proxies = [name for name, host in pillar.hosts.items() if "sip" in host.roles]
-    was = {host: on(host, "cat", FEATURES) for host in proxies}
-    script = f"cat > {FEATURES} && kamcmd htable.reload feature"
-    try:
-        for host, text in was.items():
-            row = "1001\\:\\:record:0:1:1:0\n"
-            on(host, "sh", "-ec", script, stdin=(text + row).encode())
-        yield
-    finally:
-        for host, text in was.items():
-            on(host, "sh", "-ec", script, stdin=text.encode())
 
 
 def voip(*words):
