@@ -12,7 +12,7 @@ WITHOUT_LAB = tuple(kind for kind in KINDS if kind not in ("kernel", "lab"))
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], Selection(KINDS, False, ())),
+        ([], Selection((*WITHOUT_LAB, "lab"), False, ())),
         (["all"], Selection(KINDS, False, ())),
         (["--no-lab"], Selection(WITHOUT_LAB, True, ())),
         (["unit"], Selection(("unit",), False, ())),
@@ -56,12 +56,12 @@ def no_qemu():
 
 def test_missing_lab_runs_the_rest_and_fails(pytest_runs, capsys):
     assert testing.run([], bring_up=no_lab) == 1
-    assert pytest_runs == [((*WITHOUT_LAB, "kernel"), ())]
+    assert pytest_runs == [(WITHOUT_LAB, ())]
     assert "cannot hold a lab" in capsys.readouterr().err
 
 
 def test_missing_qemu_runs_the_rest_and_fails(pytest_runs, capsys):
-    assert testing.run([], bring_up=lambda: None, equip=no_qemu) == 1
+    assert testing.run(["all"], bring_up=lambda: None, equip=no_qemu) == 1
     assert pytest_runs == [((*WITHOUT_LAB, "lab"), ())]
     assert "lacks qemu" in capsys.readouterr().err
 

@@ -12,16 +12,16 @@ def run_tests(
         list[str] | None,
         typer.Argument(
             metavar="[KIND] [--no-lab] [PYTEST...]",
-            help="unit, render, functional, integration, kernel, lab or all (the default); "
+            help="unit, render, functional, integration, kernel, lab, all; without, all but kernel; "
             "what follows goes to pytest.",
         ),
     ] = None,
 ) -> None:
     """Run the tests in one pytest run; the lab is brought up when it is down.
 
-    `kernel` boots Debian's kernel under qemu and tries RTPEngine's module in it. On a machine that
-    cannot hold a lab or qemu the rest runs, what did not is named, and the exit code is 1; with
-    --no-lab both are left out on purpose and do not count.
+    `kernel` boots Debian's kernel under qemu and tries RTPEngine's module in it, by name or with
+    `all` only. On a machine that cannot hold a lab or qemu the rest runs, what did not is named,
+    and the exit code is 1; with --no-lab both are left out on purpose and do not count.
 
     \b
     Examples:
