@@ -12,7 +12,7 @@ def run_tests(
         list[str] | None,
         typer.Argument(
             metavar="[KIND] [--no-lab] [PYTEST...]",
-            help="unit, render, functional, integration, kernel, lab, all; default: all but kernel; "
+            help="unit, render, functional, integration, kernel, lab, all; default: not kernel; "
             "what follows goes to pytest.",
         ),
     ] = None,
