@@ -97,7 +97,7 @@ def sweep(order):
         packet = struct.pack("!BBHII", 128, 8, sent % 65536, 160 * sent, 7) + os.urandom(170)
         stranger.sendto(packet, (order["media"], port))
         sent += 1
-        if sent % (5 * BURST) == 0:
+        if sent % (2 * BURST) == 0:
             time.sleep(PAUSE_S)
     return {"sent": sent, "own": 0, "received": heard([stranger], order)}
 
