@@ -1,4 +1,4 @@
-"""Certificates in the lab: what every daemon does with a new one, a bad one, a revoked one."""
+"""Certificates in the lab: what every daemon does with a new one, a bad one."""
 
 import pytest
 
