@@ -21,6 +21,10 @@ _STATE_S = 300  # an apply that somebody runs by hand may be in the way
 _LOCK = "rotation"
 
 
+class _Busy(CommandExecutionError):
+    """Another rotation runs: nothing is wrong, and nobody has to be told."""
+
+
 def __virtual__():
     return __virtualname__
 
@@ -48,7 +52,7 @@ def rotate(hosts=None, secrets=None, force=False):
 
     with locks.one_at_a_time(_LOCK) as is_mine:
         if not is_mine:
-            raise CommandExecutionError("another rotation is running") from None
+            raise _Busy("another rotation is running")
         return _rotate(_Plan(__opts__), hosts, secrets, force)
 
 
@@ -66,9 +70,10 @@ def scheduled():
     _await_minions()
     try:
         return rotate()
+    except _Busy:
+        raise
     except CommandExecutionError as error:
-        if "another rotation" not in str(error):
-            alerts.raise_alert("rotation/failed", "voip", str(error))
+        alerts.raise_alert("rotation/failed", "voip", str(error))
         raise
 
 
@@ -115,17 +120,22 @@ class _Plan:
     """Who does which step of which secret, by the pillar."""
 
     def __init__(self, opts):
-        from voip_stack import paths
+        from voip_stack import identity, paths
         from voip_stack.pillar import load
+        from voip_stack.problem import Problem
         from voip_stack.rotation import credentials
 
         self._rules = credentials
         self._pillar = load(paths.pillar_dir())
+        try:
+            self._provisioner = identity.provisioner(self._pillar)
+        except Problem as problem:
+            raise CommandExecutionError(str(problem)) from None
         self._ages = self._pillar.rotation.ages()
 
     def survey(self, client, hosts, secrets):
         self._check(hosts, secrets)
-        found = _function(client, self._provisioner(), "voip_rotation.survey")
+        found = _function(client, self._provisioner, "voip_rotation.survey")
         now, items = time.time(), []
         for key, entry in sorted(found.items()):
             host, _, name = key.partition("/")
@@ -168,13 +178,7 @@ class _Plan:
             _function(client, server, kind.drain, arguments)
         if step in ("offer", "switch", "retire", "finish"):
             arguments = {"host": host, "name": name, "step": step}
-            _function(client, self._provisioner(), "voip_rotation.advance", arguments)
-
-    def _provisioner(self):
-        for name in self._pillar.minions():
-            if "devstack" in self._pillar.hosts[name].roles:
-                return name
-        raise CommandExecutionError("no host has the role devstack, which provisions the Vault")
+            _function(client, self._provisioner, "voip_rotation.advance", arguments)
 
     def _runs(self, component, host=None):
         """The host that runs a component: `host` itself where it does."""
@@ -193,17 +197,24 @@ class _Plan:
             )
 
 
-def _function(client, host, function, arguments=None):
+def _ask(client, host, function, timeout_s, arguments=(), keywords=None):
+    """One job on one host: {"ret", "retcode"}. Raises CommandExecutionError without an answer."""
     answer = client.cmd(
         [host],
         function,
-        kwarg=arguments or {},
+        list(arguments),
+        kwarg=keywords or {},
         tgt_type="list",
-        timeout=_FUNCTION_S,
+        timeout=timeout_s,
         full_return=True,
     ).get(host)
     if not answer:
-        raise CommandExecutionError(f"{host} does not answer {function}")
+        raise CommandExecutionError(f"{host} does not answer {' '.join([function, *arguments])}")
+    return answer
+
+
+def _function(client, host, function, keywords=None):
+    answer = _ask(client, host, function, _FUNCTION_S, keywords=keywords)
     if answer.get("retcode"):
         raise CommandExecutionError(_last_line(answer.get("ret")))
     return answer["ret"]
@@ -212,17 +223,7 @@ def _function(client, host, function, arguments=None):
 def _states(client, host, sls):
     from voip_stack.master.results import parse
 
-    answer = client.cmd(
-        [host],
-        "state.sls",
-        [sls],
-        kwarg={"queue": True},
-        tgt_type="list",
-        timeout=_STATE_S,
-        full_return=True,
-    ).get(host)
-    if not answer:
-        raise CommandExecutionError(f"{host} does not answer state.sls {sls}")
+    answer = _ask(client, host, "state.sls", _STATE_S, [sls], {"queue": True})
     result = parse(host, answer["ret"])
     if result.failures or not result.states:
         why = "; ".join(str(item) for item in result.failures[:3]) or _last_line(answer["ret"])
