@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from voip_stack.events import bus
+from voip_stack.master.results import orchestration_states
 from voip_stack.problem import Problem
 
 
@@ -24,7 +25,7 @@ def run(name: str, pillar: dict[str, Any]) -> dict[str, dict[str, Any]]:
         print_event=False,
         full_return=True,
     )
-    states = _states(returned)
+    states = orchestration_states(returned.get("return"))
     where = f"salt/orchestrate/{name}.sls"
     if not states:
         raise Problem(f"The orchestration {name} did not run: {str(returned)[:500]}", where)
@@ -33,14 +34,3 @@ def run(name: str, pillar: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if state.get("result") is False and "requisite failed" not in comment:
             raise Problem(f"{state_id}: {comment[:1000]}", where)
     return states
-
-
-def _states(returned: Any) -> dict[str, dict[str, Any]]:
-    result = returned.get("return", returned) if isinstance(returned, dict) else {}
-    data = result.get("data", {}) if isinstance(result, dict) else {}
-    found = next((value for value in data.values() if isinstance(value, dict)), {})
-    return {
-        str(state.get("__id__", tag)): state
-        for tag, state in found.items()
-        if isinstance(state, dict) and "result" in state
-    }

@@ -111,5 +111,16 @@ def slowest(results: list[HostResult], count: int) -> list[tuple[str, str, float
     return sorted(every, key=lambda item: item[2], reverse=True)[:count]
 
 
+def orchestration_states(document: Any) -> dict[str, dict[str, Any]]:
+    """State ID -> state of what state.orchestrate returned; {} when it is none."""
+    data = document.get("data", document) if isinstance(document, dict) else {}
+    states = next((value for value in data.values() if isinstance(value, dict)), {})
+    return {
+        str(state.get("__id__", tag)): state
+        for tag, state in states.items()
+        if isinstance(state, dict) and "result" in state
+    }
+
+
 def _indented(text: str) -> str:
     return "\n    ".join(text.splitlines()[:30])

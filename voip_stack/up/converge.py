@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from voip_stack import paths
-from voip_stack.master.results import HostResult, StateFailure, merge, parse
+from voip_stack.master.results import HostResult, StateFailure, merge, orchestration_states, parse
 from voip_stack.problem import Problem
 from voip_stack.steps import Step
 
@@ -146,13 +146,7 @@ def orchestration_steps(output: str) -> dict[str, dict[str, Any]]:
         document = json.JSONDecoder().raw_decode(output[start:])[0] if start >= 0 else {}
     except ValueError:
         return {}
-    data = document.get("data", document)
-    states = next((value for value in data.values() if isinstance(value, dict)), {})
-    return {
-        str(state.get("__id__", tag)): state
-        for tag, state in states.items()
-        if isinstance(state, dict) and "result" in state
-    }
+    return orchestration_states(document)
 
 
 def _count(number: int, noun: str) -> str:
