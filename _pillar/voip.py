@@ -14,16 +14,13 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# (newest mtime of any file, Pillar): 100 ms of parsing that every refresh would repeat.
-_CACHE = {}
-
 
 def ext_pillar(minion_id, pillar, checkout, state_dir):
     """Return {"voip": ..., "beacons": ...} for `minion_id`, {} for a host not in the topology."""
-    from voip_stack.pillar import compile_for
+    from voip_stack.pillar import compile_for, current
     from voip_stack.pillar.beacons import compile_beacons
 
-    model = _model(Path(checkout) / "pillar")
+    model = current(Path(checkout) / "pillar")
     if minion_id not in model.minions():
         log.warning("Minion %s is not in pillar/topology.yaml: it gets no pillar", minion_id)
         return {}
@@ -31,17 +28,6 @@ def ext_pillar(minion_id, pillar, checkout, state_dir):
     # Salt's minion reads its beacons from the pillar's top.
     beacons = compile_beacons(model, minion_id, compiled["self"]["components"])
     return {"voip": compiled} | ({"beacons": beacons} if beacons else {})
-
-
-def _model(directory):
-    from voip_stack.pillar import load
-    from voip_stack.pillar.load import files
-
-    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files(directory))
-    if _CACHE.get("stamp") != stamp:
-        _CACHE["model"] = load(directory)
-        _CACHE["stamp"] = stamp
-    return _CACHE["model"]
 
 
 def _facts(state_dir):

@@ -12,7 +12,7 @@ from voip_stack.events import security
 from voip_stack.events.alerts import raise_alert
 from voip_stack.events.handlers import TABLE
 from voip_stack.events.received import NotBelieved, Verifier
-from voip_stack.pillar import load
+from voip_stack.pillar import current
 from voip_stack.problem import Problem
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def receive(tag: str, received: Any) -> str:
     Never raises: an event must not stop the reactor. What a handler could not do is an alert.
     """
     try:
-        event = VERIFIER.verify(received, load(paths.pillar_dir()).minions())
+        event = VERIFIER.verify(received, current(paths.pillar_dir()).minions())
     except NotBelieved as reason:
         if reason.kind == "event/before-start":
             log.info("%s: %s", reason.host, reason)

@@ -12,7 +12,7 @@ from voip_stack.events import orchestrate, security
 from voip_stack.events.alerts import raise_alert
 from voip_stack.events.handlers import Data
 from voip_stack.events.locks import one_at_a_time
-from voip_stack.pillar import load
+from voip_stack.pillar import current
 
 log = logging.getLogger(__name__)
 COMPONENT = "rtpengine"
@@ -56,7 +56,7 @@ def build_failed(host: str, data: BuildFailed) -> None:
 
 
 def _has_module(host: str, kind: str) -> bool:
-    if COMPONENT in load(paths.pillar_dir()).components_of(host):
+    if COMPONENT in current(paths.pillar_dir()).components_of(host):
         return True
     security.report("event/not-its-own", host, f"{kind}: the host runs no {COMPONENT}")
     return False

@@ -142,7 +142,7 @@ def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
     found = {}
     for component in pillar.components_of(host):
         wanted = pillar.certificates.get(component)
-        if wanted is None or _is_external(pillar, component):
+        if wanted is None or pillar.is_external(component):
             continue
         fqdn = f"{host}.{pillar.site.domain}"
         names = [fqdn, *(name.format(**substitutes) for name in wanted.names)]
@@ -161,12 +161,6 @@ def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
             "listeners": _listeners(pillar, definition, wanted.serves),
         }
     return found
-
-
-def _is_external(pillar: Pillar, component: str) -> bool:
-    """An existing server has certificates of its own."""
-    settings = pillar.vault if component == "openbao" else getattr(pillar, component, None)
-    return bool(getattr(settings, "external", False))
 
 
 def _listeners(pillar: Pillar, host: Host, services: list[str]) -> list[list[Any]]:

@@ -49,15 +49,10 @@ def probes(pillar: Pillar, host: str, components: list[str]) -> dict[str, list[d
 
     components: those that could be had. An existing server elsewhere is its owner's to repair.
     """
-    external = {
-        "openbao": pillar.vault.external,
-        "postgresql": pillar.postgresql.external,
-        "redis": pillar.redis.external,
-    }
     return {
         name: PROBES[name](pillar, host)
         for name in components
-        if name in PROBES and not external.get(name)
+        if name in PROBES and not pillar.is_external(name)
     }
 
 
@@ -143,9 +138,11 @@ def _postgresql(pillar: Pillar, host: str) -> list[dict[str, Any]]:
 
 def _pgbouncer(pillar: Pillar, host: str) -> list[dict[str, Any]]:
     """Through the pooler to the server: what its users need."""
-    user = pillar.kamailio.database.user
-    port = pillar.pgbouncer.port
-    return [_sql("/run/pgbouncer", port, user, name) for name in pillar.pgbouncer.databases]
+    database, port = pillar.kamailio.database, pillar.pgbouncer.port
+    return [
+        _sql(database.socket_directory, port, database.user, name)
+        for name in pillar.pgbouncer.databases
+    ]
 
 
 def _sql(directory: str, port: int, user: str, database: str) -> dict[str, Any]:

@@ -56,6 +56,20 @@ def _read(path: Path, directory: Path) -> dict[str, Any]:
     return content
 
 
+# (paths and times of the files, what they hold), by directory.
+_current: dict[Path, tuple[tuple, Pillar]] = {}
+
+
+def current(directory: Path) -> Pillar:
+    """As `load`, but parsed again only when a file has changed: 100 ms that a master's process
+    would spend at each refresh and event."""
+    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in files(directory))
+    known = _current.get(directory)
+    if known is None or known[0] != stamp:
+        known = _current[directory] = (stamp, load(directory))
+    return known[1]
+
+
 class _Origins:
     """Which file, and which place in it, a merged value came from."""
 

@@ -245,6 +245,11 @@ class Pillar(Model):
         _check_suites(self)
         return self
 
+    def is_external(self, component: str) -> bool:
+        """Whether an existing server stands in for the component: its owner's, not ours."""
+        settings = self.vault if component == "openbao" else getattr(self, component, None)
+        return bool(getattr(settings, "external", False))
+
     def minions(self) -> list[str]:
         """Names of the hosts that have a Salt minion."""
         return [name for name, host in self.hosts.items() if host.is_minion]

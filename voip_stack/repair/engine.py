@@ -11,7 +11,7 @@ from typing import Any
 from voip_stack import paths
 from voip_stack.events import locks
 from voip_stack.events.alerts import raise_alert
-from voip_stack.pillar import Pillar, load
+from voip_stack.pillar import Pillar, current
 from voip_stack.pillar.health import dependencies
 from voip_stack.problem import Problem
 from voip_stack.repair import hosts, state
@@ -30,7 +30,7 @@ def repair(host: str, service: str, *, for_s: float = 0.0, by: str, forced: bool
     for_s: how long it has been down already. by: who asks. forced: an operator does: neither
     maintenance nor the count of repairs keeps from it. Never two at once for one service.
     """
-    pillar = load(paths.pillar_dir())
+    pillar = current(paths.pillar_dir())
     with locks.one_at_a_time(f"repair/{host}/{service}") as mine:
         if not mine:
             return {"outcome": "under way", "why": "another repair of it is at work"}

@@ -10,7 +10,7 @@ from pydantic import Field
 from voip_stack import deployment, paths
 from voip_stack.events import orchestrate, security
 from voip_stack.events.handlers import Data
-from voip_stack.pillar import compile_for, load
+from voip_stack.pillar import compile_for, current
 from voip_stack.repair import hosts, state
 from voip_stack.repair.incidents import Incident
 
@@ -60,7 +60,7 @@ def up(host: str, data: Up) -> None:
 
 def _is_own(host: str, service: str) -> bool:
     """False, and a security event, for a service that is not this host's."""
-    compiled = compile_for(load(paths.pillar_dir()), host, deployment.read())
+    compiled = compile_for(current(paths.pillar_dir()), host, deployment.read())
     if service in compiled["probes"]:
         return True
     security.report("event/foreign", host, f"speaks for service {service}, which is not its own")
