@@ -5,10 +5,17 @@ of a machine that has no identity yet: `up` gives it its first one.
 """
 
 import json
+import os
+import sys
 import time
 
-import voip_event
-import voip_vault_identity
+# Salt's loader has _utils on the module path for every kind of extension but this one.
+_UTILS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "utils")
+if _UTILS not in sys.path:
+    sys.path.append(_UTILS)
+
+import voip_event  # noqa: E402
+import voip_vault_identity  # noqa: E402
 
 __virtualname__ = "voip_identity"
 

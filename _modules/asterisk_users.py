@@ -7,13 +7,13 @@ import base64
 import http.client
 import os
 import ssl
-import subprocess
 import time
 
 import voip_ami
 import voip_asterisk
 import voip_probe_ami
 import voip_probe_link
+import voip_process
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "asterisk_users"
@@ -96,13 +96,7 @@ def drain(host, timeout_s=30, end=False):
 def command(text):
     """Return what one command on Asterisk's control socket says; the socket is root's alone."""
     argv = [_BINARY, "-C", os.path.join(_DIRECTORY, "asterisk.conf"), "-rx", text]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=15, check=False)
-    except (OSError, subprocess.TimeoutExpired) as err:
-        raise CommandExecutionError(f"asterisk -rx '{text}': {err}") from err
-    if done.returncode:
-        raise CommandExecutionError(f"asterisk -rx '{text}': {done.stderr.strip()}")
-    return done.stdout
+    return voip_process.must(argv, f"asterisk -rx '{text}'", timeout_s=15)
 
 
 def _where(service):

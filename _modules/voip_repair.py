@@ -3,10 +3,10 @@
 A service is named by its component in pillar, never by a unit: nothing else can be touched.
 """
 
-import subprocess
 import time
 
 import voip_probe
+import voip_process
 import voip_scrub
 import voip_unit
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -88,7 +88,7 @@ def restart(service, stopped=False):
         try:
             _systemctl("stop", name, timeout_s=_GENTLE_S)
             done.append("stopped")
-        except (CommandExecutionError, subprocess.TimeoutExpired):
+        except CommandExecutionError:
             stopped = True
     if stopped and _facts(name)["processes"]:
         _output("systemctl", "kill", "--signal=KILL", name)
@@ -107,13 +107,9 @@ def _facts(name):
 
 
 def _systemctl(*arguments, timeout_s):
-    done = subprocess.run(
-        ["systemctl", *arguments], capture_output=True, text=True, timeout=timeout_s, check=False
-    )
-    if done.returncode:
-        raise CommandExecutionError(done.stderr.strip() or f"systemctl {arguments[0]} failed")
+    voip_process.must(["systemctl", *arguments], f"systemctl {arguments[0]}", timeout_s)
 
 
 def _output(*argv):
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    done = voip_process.run(argv, timeout_s=20)
     return done.stdout or done.stderr
