@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import salt.config
 from saltfactories.utils.functional import Loaders
 
 from tests.functional.openbao_server import Server, free_port
+from tests.functional.postgresql_server import Server as PostgresqlServer
 from voip_stack import pillar as voip_pillar
 
 CHECKOUT = Path(__file__).parents[2]
@@ -70,6 +72,26 @@ class Host:
 @pytest.fixture(scope="module")
 def vault_port():
     return free_port()
+
+
+@pytest.fixture(scope="module")
+def postgresql_port():
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def postgresql_directory():
+    """Not below pytest's own: that is closed to others at each session, and the server is one."""
+    with tempfile.TemporaryDirectory(prefix="voip-postgresql-") as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def postgresql(postgresql_directory, postgresql_port):
+    """A PostgreSQL server of the module's own; the host's options must say where it is."""
+    server = PostgresqlServer(postgresql_directory, postgresql_port).start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")

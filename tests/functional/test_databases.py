@@ -1,40 +1,16 @@
 """voip_database against a real PostgreSQL and a real Vault."""
 
 import json
-import pathlib
-import tempfile
 
 import psycopg
 import pytest
-
-from tests.functional.openbao_server import free_port
-from tests.functional.postgresql_server import Server
 
 DATABASES = {"kamailio": ["sip-1"]}
 
 
 @pytest.fixture(scope="module")
-def postgresql_port():
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def directory():
-    """Not below pytest's own: that is closed to others at each session, and the server is one."""
-    with tempfile.TemporaryDirectory(prefix="voip-postgresql-") as path:
-        yield pathlib.Path(path)
-
-
-@pytest.fixture(scope="module")
-def host_options(directory, postgresql_port):
-    return {"voip_postgresql": {"socket": str(directory), "port": postgresql_port}}
-
-
-@pytest.fixture(scope="module")
-def postgresql(directory, postgresql_port):
-    server = Server(directory, postgresql_port).start()
-    yield server
-    server.stop()
+def host_options(postgresql_directory, postgresql_port):
+    return {"voip_postgresql": {"socket": str(postgresql_directory), "port": postgresql_port}}
 
 
 @pytest.fixture

@@ -5,43 +5,20 @@ the phase wants and nothing else, and at every moment what a client reads in the
 """
 
 import json
-import pathlib
-import tempfile
 
 import psycopg
 import pytest
 import voip_credentials
-
-from tests.functional.openbao_server import free_port
-from tests.functional.postgresql_server import Server
 
 DATABASES = {"kamailio": ["sip-1"]}
 PATH = "hosts/sip-1/postgresql"
 
 
 @pytest.fixture(scope="module")
-def postgresql_port():
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def directory():
-    with tempfile.TemporaryDirectory(prefix="voip-rotation-") as path:
-        yield pathlib.Path(path)
-
-
-@pytest.fixture(scope="module")
-def host_options(directory, postgresql_port):
+def host_options(postgresql_directory, postgresql_port):
     """The test's server has no TLS: the lab proves that part."""
-    where = {"socket": str(directory), "host": "127.0.0.1", "port": postgresql_port}
+    where = {"socket": str(postgresql_directory), "host": "127.0.0.1", "port": postgresql_port}
     return {"voip_postgresql": where | {"sslmode": "disable"}}
-
-
-@pytest.fixture(scope="module")
-def postgresql(directory, postgresql_port):
-    server = Server(directory, postgresql_port).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
 """A real minion beside the master that `up` starts, on the loopback."""
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+
+from voip_stack.master import config, daemon, keys
 
 SALT_MINION = str(Path(sys.executable).with_name("salt-minion"))
 
@@ -63,3 +68,19 @@ def stop(process):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=20)
+
+
+@contextlib.contextmanager
+def master_of(names, directory):
+    """A master as `up` starts it, on the loopback, with keys for `names`; yields its ports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOIP_STATE_DIR", str(directory))
+        ports = free_ports()
+        config.write("127.0.0.1", ports)
+        keys.accept_only(names)
+        daemon.start()
+        try:
+            yield ports
+        finally:
+            daemon.stop()
+            shutil.rmtree(config.socket_dir(), ignore_errors=True)

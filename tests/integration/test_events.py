@@ -1,15 +1,14 @@
 """A minion's event on a real master: believed when it is signed by that minion, else recorded."""
 
-import shutil
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.integration.daemons import free_ports, start_minion, stop
+from tests.integration.daemons import master_of, start_minion, stop
 from voip_stack.events import record
-from voip_stack.master import client, config, daemon, keys
+from voip_stack.master import client, keys
 
 sys.path[:0] = [str(Path(__file__).parents[2] / "_utils")]
 DEADLINE_S = 20
@@ -18,23 +17,15 @@ DEADLINE_S = 20
 @pytest.fixture(scope="module")
 def minions(tmp_path_factory):
     """media-1 and pbx-1, answering, with this checkout's extensions."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("VOIP_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-    ports = free_ports()
-    config.write("127.0.0.1", ports)
     names = ["media-1", "pbx-1"]
-    keys.accept_only(names)
-    daemon.start()
-    homes = {name: tmp_path_factory.mktemp(name) for name in names}
-    running = [start_minion(homes[n], n, ports, keys.ensure_minion(n)) for n in names]
-    missing = client.ping(names, 60)
-    client.run(names, "saltutil.sync_all", deadline_s=120)
-    yield homes
-    for process in running:
-        stop(process)
-    daemon.stop()
-    shutil.rmtree(config.socket_dir(), ignore_errors=True)
-    patch.undo()
+    with master_of(names, tmp_path_factory.mktemp("state")) as ports:
+        homes = {name: tmp_path_factory.mktemp(name) for name in names}
+        running = [start_minion(homes[n], n, ports, keys.ensure_minion(n)) for n in names]
+        missing = client.ping(names, 60)
+        client.run(names, "saltutil.sync_all", deadline_s=120)
+        yield homes
+        for process in running:
+            stop(process)
     assert missing == []
 
 

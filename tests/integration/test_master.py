@@ -1,30 +1,21 @@
 """The master as `up` starts it, and a real minion with a key made beforehand."""
 
-import shutil
 import subprocess
 import time
 
 import pytest
 
-from tests.integration.daemons import free_ports, start_minion, stop
+from tests.integration.daemons import master_of, start_minion, stop
 from voip_stack import paths
-from voip_stack.master import client, config, daemon, keys
+from voip_stack.master import client, daemon, keys
 from voip_stack.problem import Problem
 
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory):
     """A running master on the loopback with free ports; its state directory is temporary."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("VOIP_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-    ports = free_ports()
-    config.write("127.0.0.1", ports)
-    keys.accept_only(["sip-1"])
-    daemon.start()
-    yield ports
-    daemon.stop()
-    shutil.rmtree(config.socket_dir(), ignore_errors=True)
-    patch.undo()
+    with master_of(["sip-1"], tmp_path_factory.mktemp("state")) as ports:
+        yield ports
 
 
 @pytest.fixture(scope="module")

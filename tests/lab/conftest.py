@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.lab.guest_python import GuestPython
 from voip_stack.cli.hosts import provider_of
 from voip_stack.master import client
 from voip_stack.paths import pillar_dir
@@ -39,6 +40,17 @@ def on(provider):
         return provider.run(host, list(argv), stdin=stdin, timeout=timeout).stdout.decode()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def guest(provider):
+    """guest("sip-1", program, *arguments) -> what a Python program printed there, as data."""
+    return GuestPython(provider)
+
+
+@pytest.fixture(scope="session")
+def vault_api(pillar):
+    return f"https://{pillar.vault.address}:{pillar.services['openbao']['api'].ports[0]}/v1"
 
 
 @pytest.fixture(scope="session")

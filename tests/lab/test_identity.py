@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from tests.lab.guest_python import GuestPython
 from voip_stack import identity
 from voip_stack.events import record
 from voip_stack.master import client
@@ -46,16 +45,6 @@ print("true")
 """
 
 
-@pytest.fixture(scope="module")
-def guest(provider):
-    return GuestPython(provider)
-
-
-@pytest.fixture(scope="module")
-def where(pillar):
-    return f"https://{pillar.vault.address}:{pillar.services['openbao']['api'].ports[0]}/v1"
-
-
 @pytest.fixture
 def held(on):
     """held("sip-1"): what that host keeps of its identity, without the secret."""
@@ -67,7 +56,7 @@ def held(on):
     return read
 
 
-def test_one_that_nears_its_end_is_replaced_by_itself(held, on, guest, where, eventually):
+def test_one_that_nears_its_end_is_replaced_by_itself(held, on, guest, vault_api, eventually):
     """Beacon, signed event, handler: that host alone, and nobody ran anything."""
     before = {host: held(host) for host in ("sip-1", "pbx-1")}
     old = json.loads(on("sip-1", "cat", APPROLE))
@@ -80,24 +69,24 @@ def test_one_that_nears_its_end_is_replaced_by_itself(held, on, guest, where, ev
         lambda: held("sip-1")["accessor"] != before["sip-1"]["accessor"], 2 * SLOWEST_S + 30, 1
     )
     print(f"replaced after {time.monotonic() - began:.0f} s; the beacon looks every {SLOWEST_S} s")
-    assert guest("sip-1", LOG_IN, where, None) is True
-    eventually(lambda: guest("sip-1", LOG_IN, where, old) is False, 15, 0.5)
+    assert guest("sip-1", LOG_IN, vault_api, None) is True
+    eventually(lambda: guest("sip-1", LOG_IN, vault_api, old) is False, 15, 0.5)
     assert held("pbx-1") == before["pbx-1"]
 
 
-def test_an_intercepted_one_is_worth_nothing_and_told_once(guest, where, held):
+def test_an_intercepted_one_is_worth_nothing_and_told_once(guest, vault_api, held):
     began, stolen, before = time.time(), [], held("pbx-1")
 
     def ask(host, function, **keywords):
         if function == "voip_vault.accept" and not stolen:
             taken = (keywords["wrap_token"], keywords["role_id"])
-            stolen.append(guest("pbx-1", STEAL, where, *taken))
-            assert guest("pbx-1", LOG_IN, where, stolen[0]) is True, "the thief is in"
+            stolen.append(guest("pbx-1", STEAL, vault_api, *taken))
+            assert guest("pbx-1", LOG_IN, vault_api, stolen[0]) is True, "the thief is in"
         return client.call(host, function, **keywords)
 
     assert identity.Delivery("devstack", ask).replace("pbx-1") == "enrolled"
-    assert guest("pbx-1", LOG_IN, where, stolen[0]) is False
-    assert guest("pbx-1", LOG_IN, where, None) is True
+    assert guest("pbx-1", LOG_IN, vault_api, stolen[0]) is False
+    assert guest("pbx-1", LOG_IN, vault_api, None) is True
     assert held("pbx-1")["accessor"] != before["accessor"]
     told = [entry for entry in record.read("security", began) if entry["host"] == "pbx-1"]
     assert [entry["kind"] for entry in told] == ["identity/intercepted"]
@@ -122,11 +111,11 @@ def _retired(states):
     return next(state for key, state in states.items() if key.endswith("_|-retired"))
 
 
-def test_every_request_is_audited_and_no_value_readable(on, guest, where, salt):
+def test_every_request_is_audited_and_no_value_readable(on, guest, vault_api, salt):
     """Also across a rotation of the log."""
     on("devstack", "logrotate", "--force", "/etc/logrotate.d/openbao")
     on("devstack", "test", "-s", f"{AUDIT_LOG}.1")
-    assert guest("sip-1", LOG_IN, where, None) is True
+    assert guest("sip-1", LOG_IN, vault_api, None) is True
     log = on("devstack", "cat", AUDIT_LOG)
     entries = [json.loads(line) for line in log.splitlines()]
     logins = [e for e in entries if e["request"]["path"] == "auth/approle/login"]

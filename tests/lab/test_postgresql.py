@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab.guest_python import GuestPython, Login
+from tests.lab.guest_python import Login
 
 # Connects with the arguments given; prints [session user, current user, TLS version] or the error.
 CONNECT = """
@@ -24,11 +24,6 @@ print(json.dumps(re.search(r"user=(\\S+) password=(\\S+)", text).groups()))
 """
 
 VERIFIED = {"sslmode": "verify-full", "sslrootcert": "/etc/voip-stack/tls/ca.crt"}
-
-
-@pytest.fixture(scope="module")
-def guest(provider):
-    return GuestPython(provider)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab.guest_python import GuestPython, Login
+from tests.lab.guest_python import Login
 
 # As user arguments[1] (None: nobody), each command of arguments[2]: its answer or error.
 COMMANDS = """
@@ -41,11 +41,6 @@ vault.login("approle", identity["role_id"], identity["secret_id"])
 found = vault.read(f"voip/data/hosts/{host}/redis")["data"]
 print(json.dumps({key: found[key] for key in ("username", "password")}))
 """
-
-
-@pytest.fixture(scope="module")
-def guest(provider):
-    return GuestPython(provider)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tests.lab.guest_python import GuestPython
 from voip_stack import vault
 from voip_stack.problem import Problem
 
@@ -30,20 +29,10 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module")
-def guest(provider):
-    return GuestPython(provider)
-
-
-@pytest.fixture(scope="module")
-def where(pillar):
-    return f"https://{pillar.vault.address}:{pillar.services['openbao']['api'].ports[0]}/v1"
-
-
-def test_an_identity_that_was_copied_is_worth_nothing(guest, on, where):
+def test_an_identity_that_was_copied_is_worth_nothing(guest, on, vault_api):
     identity = json.loads(on("sip-1", "cat", "/etc/voip-stack/vault/approle.json"))
-    assert guest("pbx-1", ATTEMPT, where, identity, []) == "login refused"
-    assert guest("sip-1", ATTEMPT, where, identity, []) == {}
+    assert guest("pbx-1", ATTEMPT, vault_api, identity, []) == "login refused"
+    assert guest("sip-1", ATTEMPT, vault_api, identity, []) == {}
 
 
 @pytest.mark.parametrize("host", ["sip-1", "media-1", "pbx-1", "devstack"])

@@ -7,8 +7,6 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from tests.lab.guest_python import GuestPython
-
 HOSTS = ["sip-1", "media-1", "pbx-1", "devstack"]
 # With this guest's identity, each call: {"VERB path": HTTP status}. CSR stands for a request of a
 # key that was made here, in this host's name or the one that it would like to have.
@@ -115,11 +113,9 @@ def attempts(pillar, compiled):
     return found + [(verb, path, body, set()) for verb, path, body in ADMINISTRATION]
 
 
-def test_every_host_is_refused_what_is_another_hosts(pillar, provider, attempts, capsys):
-    guest = GuestPython(provider)
-    where = f"https://{pillar.vault.address}:{pillar.services['openbao']['api'].ports[0]}/v1"
+def test_every_host_is_refused_what_is_another_hosts(guest, vault_api, attempts, capsys):
     calls = [attempt[:3] for attempt in attempts]
-    answers = {host: guest(host, ATTEMPT, where, calls) for host in HOSTS}
+    answers = {host: guest(host, ATTEMPT, vault_api, calls) for host in HOSTS}
     table = Table("path", *HOSTS, title="Answers of the Vault to each host's own identity")
     wrong, granted = [], 0
     for verb, path, _, may in attempts:
