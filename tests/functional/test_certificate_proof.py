@@ -145,7 +145,10 @@ def test_connections_and_handshakes_survive_renewals(provisioned, renewable):
     with connect() as held:
         thread = threading.Thread(target=loop)
         thread.start()
-        for _ in range(5):
+        # On a busy machine five renewals leave the other thread too little time for the claim.
+        for number in range(50):
+            if number >= 5 and count[0] > 20:
+                break
             renewable()
         done.set()
         thread.join()
