@@ -174,7 +174,7 @@ def test_an_event_about_another_host_service_is_a_security_event(ordered, servic
     handlers.down("sip-1", handlers.Down(service=service, what="x"))
     handlers.up("sip-1", handlers.Up(service=service))
     assert ordered == []
-    assert {entry["kind"] for entry in record.read(security.RECORD)} == {"event/foreign"}
+    assert {entry["kind"] for entry in record.read(security.RECORD)} == {"event/not-its-own"}
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,6 @@ class NothingMore(Data):
 
 
 TABLE: dict[str, Handler] = {
-    "identity/intercepted": Handler(
-        "voip_stack.events.handlers:NothingMore",
-        "voip_stack.events.identity:intercepted",
-    ),
     "identity/expiring": Handler(
         "voip_stack.events.handlers:NothingMore",
         "voip_stack.events.identity:expiring",

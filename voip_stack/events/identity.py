@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from voip_stack import identity
-from voip_stack.events import security
 from voip_stack.events.handlers import NothingMore
-
-
-def intercepted(host: str, data: NothingMore) -> None:
-    """Somebody else has unwrapped what was meant for `host`."""
-    security.report("identity/intercepted", host, "the wrapped secret_id had been read before")
 
 
 def expiring(host: str, data: NothingMore) -> None:

@@ -58,5 +58,5 @@ def build_failed(host: str, data: BuildFailed) -> None:
 def _has_module(host: str, kind: str) -> bool:
     if COMPONENT in current(paths.pillar_dir()).components_of(host):
         return True
-    security.report("event/not-its-own", host, f"{kind}: the host runs no {COMPONENT}")
+    security.not_its_own(kind, host, f"the host runs no {COMPONENT}")
     return False

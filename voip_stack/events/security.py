@@ -32,6 +32,14 @@ def report(kind: str, host: str, detail: str) -> None:
     bus.fire(f"voip/security/{kind}", entry)
 
 
+def not_its_own(kind: str, host: str, what: str) -> None:
+    """Report that `host`, which has proved itself, speaks of what pillar does not give it.
+
+    kind: of its event. what: in our words, not the event's.
+    """
+    report("event/not-its-own", host, f"{kind}: {what}")
+
+
 def _counted(kind: str, host: str) -> int:
     now = time.monotonic()
     with _lock:

@@ -32,7 +32,7 @@ class Up(Data):
 
 def down(host: str, data: Down) -> None:
     """Have the orchestration verify and repair it."""
-    if not _is_own(host, data.service):
+    if not _is_own("service/down", host, data.service):
         return
     log.info("%s: %s is down for %.1f s: %r", host, data.service, data.for_s, data.what)
     # Of the event only what was checked goes on: the reason for the record is asked for again.
@@ -48,7 +48,7 @@ def down(host: str, data: Down) -> None:
 
 def up(host: str, data: Up) -> None:
     """It answers again: what was given up or left alone is well, once the host confirms it."""
-    if not _is_own(host, data.service) or not state.is_remembered(host, data.service):
+    if not _is_own("service/up", host, data.service) or not state.is_remembered(host, data.service):
         return
     if hosts.probe(host, data.service):
         return
@@ -58,10 +58,10 @@ def up(host: str, data: Up) -> None:
         incident.close("recovered", "no longer degraded")
 
 
-def _is_own(host: str, service: str) -> bool:
+def _is_own(kind: str, host: str, service: str) -> bool:
     """False, and a security event, for a service that is not this host's."""
     compiled = compile_for(current(paths.pillar_dir()), host, deployment.read())
     if service in compiled["probes"]:
         return True
-    security.report("event/foreign", host, f"speaks for service {service}, which is not its own")
+    security.not_its_own(kind, host, f"the host runs no {service}")
     return False
