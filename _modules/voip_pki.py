@@ -77,16 +77,22 @@ def fix_permissions(name, wanted=None):
     return True
 
 
-def renew(name, wanted=None):
+def renew(name, wanted=None, due_only=False):
     """Make a key, have its certificate signed, put both in use and prove that the daemon does so.
 
-    Returns {"names", "issuer", "serial", "not_after", "life_s", "proof_s"}; the key never leaves
-    the machine. proof_s: seconds from the reload to the proof, None when no daemon runs yet.
+    Returns {"names", "issuer", "serial", "not_after", "life_s", "proof_s", "reason"}; the key never
+    leaves the machine. proof_s: seconds from the reload to the proof, None when no daemon runs yet.
+    reason: as `shortcoming`, of the pair before. due_only: None, and nothing is done, where there
+    is no such reason: of two who ask at the same time, one renews.
     Policy: `update` on <pki_mount>/sign/<host>.
-    Raises CommandExecutionError; the pair that was in use before is then in use again.
+    Raises CommandExecutionError; the pair that was in use before is then in use again. Raises
+    Unavailable where the Vault cannot sign now; nothing was changed then.
     """
     wanted = wanted or settings(name)
     with voip_generations.locked(directory(), name):
+        reason = shortcoming(name, wanted)
+        if due_only and not reason:
+            return None
         key, key_pem = voip_x509.new_key()
         csr = voip_x509.request(key, wanted["common_name"], wanted["alt_names"], wanted["ip_sans"])
         signed = __salt__["voip_vault.sign"](
@@ -99,7 +105,7 @@ def renew(name, wanted=None):
             raise CommandExecutionError(f"what the Vault signed for {name} is of no use: {problem}")
         install(name, chain, key_pem, wanted["group"], wanted["mode"])
         proof_s = _settle(name, wanted)
-    return voip_x509.describe(chain) | {"proof_s": proof_s}
+    return voip_x509.describe(chain) | {"proof_s": proof_s, "reason": reason}
 
 
 def install(name, chain, key_pem, group, mode):

@@ -44,7 +44,7 @@ def managed(name):
             would = "renewed" if reason else "mended"
             return ret | {"result": None, "comment": f"{name}: certificate would be {would}"}
         if reason:
-            made = __salt__["voip_pki.renew"](name)
+            made = __salt__["voip_pki.renew"](name, due_only=True)
             return ret | {"comment": _told(name, made)}
         if unproven:
             __salt__["voip_pki.prove"](name)
@@ -56,6 +56,8 @@ def managed(name):
 
 
 def _told(name, made):
+    if made is None:
+        return f"{name}: renewed by the master's order at this very moment"
     if made.get("proof_s") is None:
         return f"{name}: certificate good until {made['not_after']}; no daemon to show it yet"
     return f"{name}: good until {made['not_after']}, shown {made['proof_s']} s after the reload"

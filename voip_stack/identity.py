@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from voip_stack import paths
+from voip_stack.events import locks
 from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
 
@@ -54,7 +55,7 @@ def enrol(hosts: Sequence[str] | None = None) -> dict[str, str]:
 def revoke(host: str) -> dict[str, int]:
     """Remove all that the Vault holds for `host`. Returns {what: how many}."""
     provisions = provisioner(load(paths.pillar_dir()))
-    with _waited_for(host):
+    with locks.in_turn(f"identity/{host}", BUSY_S):
         return _ask(provisions, "voip_vault_identity.revoke", name=host)
 
 
@@ -152,24 +153,8 @@ def _event(name: str, why: str, took_s: float, ttl_s: int) -> tuple[str, str, st
 
 
 def _alone(delivery: Delivery, host: str) -> str:
-    with _waited_for(host):
+    with locks.in_turn(f"identity/{host}", BUSY_S):
         return delivery.ensure(host)
-
-
-@contextlib.contextmanager
-def _waited_for(host: str) -> Iterator[None]:
-    """Be the only one who deals with the identity of `host`."""
-    from voip_stack.events.locks import one_at_a_time
-
-    deadline = time.monotonic() + BUSY_S
-    while True:
-        with one_at_a_time(f"identity/{host}") as is_ours:
-            if is_ours:
-                yield
-                return
-        if time.monotonic() > deadline:
-            raise Problem(f"Somebody else deals with the identity of {host} for {BUSY_S} s", host)
-        time.sleep(0.2)
 
 
 def _ask(host: str, function: str, **keywords: Any) -> Any:

@@ -46,6 +46,11 @@ class Host:
     def pillar(self):
         return self._loaders.opts["pillar"]["voip"]
 
+    @property
+    def has_failed(self):
+        """Whether the job that ran last has said so, beside what it returned."""
+        return bool(self._loaders.context.get("retcode"))
+
     @contextlib.contextmanager
     def changed(self, path, value):
         """Give the host another value of the pillar for a while; path: keys joined by colons."""

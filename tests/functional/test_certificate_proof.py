@@ -1,12 +1,10 @@
 """A renewal is done when the daemon shows it, and undone when it does not. The daemon: OpenBao."""
 
-import contextlib
 import os
 import pathlib
 import signal
 import socket
 import ssl
-import subprocess
 import tempfile
 import threading
 
@@ -14,41 +12,9 @@ import pytest
 import voip_handshake
 from salt.exceptions import CommandExecutionError
 
+from tests.functional.openbao_certificate import NAME, broken_reload, in_use, pairs, shown
 from tests.functional.openbao_server import free_port
 from tests.functional.postgresql_server import Server as PostgreSQL
-
-NAME = "openbao"
-
-
-def pairs(host):
-    """Names of the generations that are kept."""
-    tls = host.etc / "tls"
-    return sorted(path.name for path in tls.glob(f".{NAME}.*") if path.is_dir())
-
-
-def in_use(host):
-    return voip_handshake.fingerprint((host.etc / "tls" / f"{NAME}.crt").read_text())
-
-
-def shown(host):
-    (found,) = host.modules.voip_tls.shown(NAME).values()
-    return found
-
-
-@contextlib.contextmanager
-def broken_reload(host):
-    """The daemon's reload reaches nobody: the signal goes to a process that ignores it."""
-    file = host.etc / "run" / "openbao.pid"
-    pid = file.read_text()
-    with subprocess.Popen(["sh", "-c", "trap '' HUP; echo; exec cat"], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as deaf:  # fmt: skip
-        deaf.stdout.readline()
-        file.write_text(str(deaf.pid))
-        try:
-            yield
-        finally:
-            file.write_text(pid)
-            deaf.kill()
 
 
 @pytest.fixture(scope="module")

@@ -112,9 +112,8 @@ def _show(found: dict[str, list[dict[str, Any]]]) -> None:
         console.print(grid)
     for kind in ("alerts", "security"):
         for item in found[kind]:
-            line = (
-                f"{_when(item['time'])}  {kind}: {item['host']}: {item['kind']}: {item['detail']}"
-            )
+            title = f"{item['kind']} is over" if item.get("cleared") else item["kind"]
+            line = f"{_when(item['time'])}  {kind}: {item['host']}: {title}: {item['detail']}"
             console.print(line, markup=False)
 
 

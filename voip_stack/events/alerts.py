@@ -19,3 +19,10 @@ def raise_alert(kind: str, host: str, detail: str, **more: Any) -> None:
     entry = record.append(RECORD, {"kind": kind, "host": host, "detail": detail, **more})
     log.error("Alert %s on %s: %s", kind, host, detail)
     bus.fire(f"voip/alert/{kind}", entry)
+
+
+def clear_alert(kind: str, host: str, detail: str, **more: Any) -> None:
+    """Record that what an alert of this kind was about is over; the bus hears /cleared."""
+    entry = {"kind": kind, "host": host, "detail": detail, "cleared": True, **more}
+    log.warning("Alert %s on %s is over: %s", kind, host, detail)
+    bus.fire(f"voip/alert/{kind}/cleared", record.append(RECORD, entry))

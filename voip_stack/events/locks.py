@@ -9,9 +9,17 @@ import contextlib
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
 
 from voip_stack import paths
+from voip_stack.problem import Problem
+
+_PAUSE_S = 0.1
+
+
+class Busy(Problem):
+    """Somebody else holds the lock."""
 
 
 @contextlib.contextmanager
@@ -34,3 +42,21 @@ def one_at_a_time(name: str) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def in_turn(name: str, wait_s: float) -> Iterator[None]:
+    """Hold `name`, once whoever holds it now has ended. Busy when that is not in `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        with one_at_a_time(name) as is_ours:
+            if is_ours:
+                yield
+                return
+        if time.monotonic() >= deadline:
+            raise Busy(
+                f"Somebody else is at work on {name}",
+                f"{paths.state_dir()}/locks, for {wait_s:.0f} s",
+                "wait for it to end, then try again",
+            )
+        time.sleep(_PAUSE_S)

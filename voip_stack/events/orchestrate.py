@@ -15,22 +15,31 @@ def run(name: str, pillar: dict[str, Any]) -> dict[str, dict[str, Any]]:
     name and pillar come from the handler's own tables, never from an event's data as it is.
     Problem that names the first failed state.
     """
-    import salt.runner
-
-    client = salt.runner.RunnerClient(bus.options())
-    returned = client.cmd(
-        "state.orchestrate",
-        [f"orchestrate.{name}"],
-        kwarg={"pillar": pillar},
-        print_event=False,
-        full_return=True,
-    )
-    states = orchestration_states(returned.get("return"))
-    where = f"salt/orchestrate/{name}.sls"
-    if not states:
-        raise Problem(f"The orchestration {name} did not run: {str(returned)[:500]}", where)
+    states = attempt(name, pillar)
     for state_id, state in states.items():
         comment = str(state.get("comment", ""))
         if state.get("result") is False and "requisite failed" not in comment:
-            raise Problem(f"{state_id}: {comment[:1000]}", where)
+            raise Problem(f"{state_id}: {comment[:1000]}", _file(name))
     return states
+
+
+def attempt(name: str, pillar: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """As `run`, for a caller who reads by himself which states failed, and what they returned."""
+    import salt.runner
+
+    with salt.runner.RunnerClient(bus.options()) as client:
+        returned = client.cmd(
+            "state.orchestrate",
+            [f"orchestrate.{name}"],
+            kwarg={"pillar": pillar},
+            print_event=False,
+            full_return=True,
+        )
+    states = orchestration_states(returned.get("return"))
+    if not states:
+        raise Problem(f"The orchestration {name} did not run: {str(returned)[:500]}", _file(name))
+    return states
+
+
+def _file(name: str) -> str:
+    return f"salt/orchestrate/{name}.sls"

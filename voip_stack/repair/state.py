@@ -1,20 +1,17 @@
 """What remediation remembers between events: maintenance, degraded services, the latest repairs.
 
-One JSON file, changed under a lock: the master's threads and the command line both write it.
+One JSON file (events/memory.py): the master's threads and the command line both write it.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from voip_stack import paths
-from voip_stack.deployment import write_atomic
+from voip_stack.events import memory
 
 T = TypeVar("T")
 # More than any window of pillar/repair.yaml needs.
@@ -28,25 +25,17 @@ def file() -> Path:
 def read() -> dict[str, Any]:
     """{maintenance: {host: {until, reason, since}}, degraded: {host/service: {why, since}},
     repairs: {host/service: [[epoch, helped], ...]}, told: {host/service: why}}."""
-    try:
-        found = json.loads(file().read_text())
-    except FileNotFoundError:
-        found = {}
-    return {"maintenance": {}, "degraded": {}, "repairs": {}, "told": {}} | found
+    return _nothing() | memory.read(file())
 
 
-@contextmanager
-def _changing() -> Iterator[dict[str, Any]]:
-    file().parent.mkdir(parents=True, exist_ok=True)
-    with open(file().with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        known = read()
-        yield known
-        write_atomic(file(), json.dumps(known, indent=1) + "\n", 0o600)
+def _nothing() -> dict[str, Any]:
+    return {"maintenance": {}, "degraded": {}, "repairs": {}, "told": {}}
 
 
 def _change(how: Callable[[dict[str, Any]], T]) -> T:
-    with _changing() as known:
+    with memory.changing(file()) as known:
+        for name, empty in _nothing().items():
+            known.setdefault(name, empty)
         return how(known)
 
 
