@@ -1,11 +1,13 @@
 """Identities in the lab: replaced by a beacon, intercepted, audited, revoked with their host."""
 
+import contextlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from voip_stack import identity
+from tests.lab.salt_bus import await_job, listening
 from voip_stack.events import record
 from voip_stack.master import client
 from voip_stack.pillar.identity import SLOWEST_S
@@ -56,14 +58,27 @@ def held(on):
     return read
 
 
-def test_one_that_nears_its_end_is_replaced_by_itself(held, on, guest, vault_api, eventually):
+@pytest.fixture
+def make_due(on):
+    """make_due("sip-1"): that host's identity says that less than a third of its life is left.
+
+    Returns it as it was.
+    """
+
+    def edit(host):
+        old = json.loads(on(host, "cat", APPROLE))
+        edited = old | {"issued": int(time.time()) - 1000, "expires": int(time.time()) + 200}
+        write = f"umask 077; cat > {APPROLE}.edited; mv {APPROLE}.edited {APPROLE}"
+        on(host, "sh", "-c", write, stdin=json.dumps(edited).encode())
+        return old
+
+    return edit
+
+
+def test_one_that_nears_its_end_is_replaced_by_itself(held, make_due, guest, vault_api, eventually):
     """Beacon, signed event, handler: that host alone, and nobody ran anything."""
     before = {host: held(host) for host in ("sip-1", "pbx-1")}
-    old = json.loads(on("sip-1", "cat", APPROLE))
-    # It says of itself that less than a third of its life is left.
-    edited = old | {"issued": int(time.time()) - 1000, "expires": int(time.time()) + 200}
-    write = f"umask 077; cat > {APPROLE}.edited; mv {APPROLE}.edited {APPROLE}"
-    on("sip-1", "sh", "-c", write, stdin=json.dumps(edited).encode())
+    old = make_due("sip-1")
     began = time.monotonic()
     eventually(
         lambda: held("sip-1")["accessor"] != before["sip-1"]["accessor"], 2 * SLOWEST_S + 30, 1
@@ -74,23 +89,43 @@ def test_one_that_nears_its_end_is_replaced_by_itself(held, on, guest, vault_api
     assert held("pbx-1") == before["pbx-1"]
 
 
-def test_an_intercepted_one_is_worth_nothing_and_told_once(guest, vault_api, held):
-    began, stolen, before = time.time(), [], held("pbx-1")
+def test_an_intercepted_one_is_worth_nothing_and_told_once(guest, vault_api, held, on, make_due):
+    """The runner of `up` and of the event delivers; the thief reads the bus and is faster.
 
-    def ask(host, function, **keywords):
-        if function == "voip_vault.accept" and not stolen:
-            taken = (keywords["wrap_token"], keywords["role_id"])
-            stolen.append(guest("pbx-1", STEAL, vault_api, *taken))
-            assert guest("pbx-1", LOG_IN, vault_api, stolen[0]) is True, "the thief is in"
-        return client.call(host, function, **keywords)
-
-    assert identity.Delivery("devstack", ask).replace("pbx-1") == "enrolled"
-    assert guest("pbx-1", LOG_IN, vault_api, stolen[0]) is False
+    Minions are stopped to make him so: devstack's until the host's stands still.
+    """
+    began, before = time.time(), held("pbx-1")
+    make_due("pbx-1")
+    with listening() as bus, ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as frozen:
+        provisioner = frozen.enter_context(stopped(on, "devstack"))
+        enrolled = pool.submit(client.runner, "voip_vault.enrol", hosts=["pbx-1"])
+        await_job(bus, "voip_vault_identity.issue")
+        with stopped(on, "pbx-1"):
+            provisioner()
+            (sent,) = await_job(bus, "voip_vault.accept")["arg"]
+            stolen = guest("pbx-1", STEAL, vault_api, sent["wrap_token"], sent["role_id"])
+            assert guest("pbx-1", LOG_IN, vault_api, stolen) is True, "the thief is in"
+        assert enrolled.result(120) == {"pbx-1": "enrolled"}
+    assert guest("pbx-1", LOG_IN, vault_api, stolen) is False
     assert guest("pbx-1", LOG_IN, vault_api, None) is True
     assert held("pbx-1")["accessor"] != before["accessor"]
     told = [entry for entry in record.read("security", began) if entry["host"] == "pbx-1"]
     assert [entry["kind"] for entry in told] == ["identity/intercepted"]
-    assert stolen[0]["secret_id"] not in json.dumps(told)
+    assert stolen["secret_id"] not in json.dumps(told)
+
+
+@contextlib.contextmanager
+def stopped(on, host):
+    """The minion of `host` under SIGSTOP; yields what lets it go on before the end."""
+
+    def signal(name):
+        on(host, "systemctl", "kill", f"--signal={name}", "salt-minion")
+
+    signal("STOP")
+    try:
+        yield lambda: signal("CONT")
+    finally:
+        signal("CONT")
 
 
 def test_what_a_host_left_behind_is_removed_and_predicted(guest, salt):
