@@ -1,6 +1,7 @@
 """Beacon: services of this host that do not answer their own protocol, and those that do again.
 
-Events: service/down {service, what, for_s}, service/up {service}; signed as every event of ours.
+Events: service/down {service, what, for_s, has_answered}, service/up {service}; signed as all of
+ours are.
 The probes run in a process of their own (_utils/voip_prober.py); a beat only reads its answers.
 
 Configuration (voip_stack/pillar/beacons.py): {"probes": {service: [probe, ...]}, "interval_s",

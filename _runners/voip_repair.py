@@ -9,9 +9,10 @@ def __virtual__():
     return __virtualname__
 
 
-def run(host, service, for_s=0.0, by="operator", forced=True):
+def run(host, service, for_s=0.0, has_answered=True, by="operator", forced=True):
     """Verify that `service` of `host` is down, and mend it. Returns {outcome, why, done, took_s}.
 
+    for_s: how long it has been down. has_answered: False for one that was never seen to serve.
     forced: neither maintenance nor the count of repairs keeps from it; an operator's default.
 
     CLI Example: salt-run voip_repair.run sip-1 kamailio
@@ -28,6 +29,8 @@ def run(host, service, for_s=0.0, by="operator", forced=True):
     if service not in PROBES:
         raise CommandExecutionError(f"{service} has no probe: it cannot be verified")
     try:
-        return engine.repair(host, service, for_s=for_s, by=by, forced=forced)
+        return engine.repair(
+            host, service, for_s=for_s, has_answered=has_answered, by=by, forced=forced
+        )
     except Problem as problem:
         raise CommandExecutionError(str(problem)) from problem

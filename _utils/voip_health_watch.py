@@ -75,13 +75,17 @@ class Watch:
 
 
 class Service:
-    """What the probes of one service said last. up: None until something is known."""
+    """What the probes of one service said last. up: None until something is known.
+
+    has_answered: whether it ever did: one that did not may just be on its way for the first time.
+    """
 
     def __init__(self, name):
         self.name = name
         self.up = None
         self.what = ""
         self.heard = False
+        self.has_answered = False
         self.bad = 0
         self.since = 0.0  # epoch of the first bad one
         self.told = 0.0
@@ -91,6 +95,7 @@ class Service:
         self.heard = True
         if not what:
             self.bad = 0
+            self.has_answered = True
             return
         if not self.bad:
             self.since = at
@@ -107,7 +112,8 @@ class Service:
                 return None
             self.up, self.told = False, now
             for_s = round(max(0.0, now - self.since), 1)
-            return "service/down", {"service": self.name, "what": self.what[:300], "for_s": for_s}
+            said = {"what": self.what[:300], "for_s": for_s, "has_answered": self.has_answered}
+            return "service/down", {"service": self.name, **said}
         if self.heard and not self.bad and self.up is not True:
             # The first good one is told too: the master may remember a failure from before.
             self.up = True

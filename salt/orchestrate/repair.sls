@@ -10,5 +10,6 @@ Repair {{ order['service'] }} on {{ order['host'] }}:
     - host: {{ order['host'] | tojson }}
     - service: {{ order['service'] | tojson }}
     - for_s: {{ order.get('for_s', 0) | tojson }}
+    - has_answered: {{ order.get('has_answered', true) | tojson }}
     - by: {{ order.get('by', 'operator') | tojson }}
     - forced: {{ order.get('forced', true) | tojson }}

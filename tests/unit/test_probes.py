@@ -132,10 +132,13 @@ def test_down_says_why_and_since_when():
     service.take("first", 10.0)
     service.take("second", 11.5)
     kind, data = service.news(2, 30, 13.0)
-    assert (kind, data) == (
-        "service/down",
-        {"service": "kamailio", "what": "second", "for_s": 3.0},
-    )
+    assert kind == "service/down"
+    assert data == {
+        "service": "kamailio", "what": "second", "for_s": 3.0, "has_answered": False
+    }  # fmt: skip
+    service.take("", 14.0)
+    service.take("third", 15.0)
+    assert service.news(1, 30, 50.0)[1]["has_answered"] is True
 
 
 def test_the_prober_is_a_process_that_is_read_without_waiting(tmp_path):

@@ -103,6 +103,21 @@ def test_a_start_under_way_is_waited_for(monkeypatch):
     assert "systemd is at work" in incidents.read()[0]["done"][0]
 
 
+def test_a_first_start_is_no_incident(monkeypatch):
+    """A fresh host: the beacon was there before the daemon had come up."""
+    for looks in ([WELL], [STARTS, WELL]):
+        host = Host(monkeypatch, *looks)
+        assert repair(has_answered=False)["outcome"] == "recovered"
+        assert (host.asked, incidents.read()) == ([], [])
+
+
+def test_one_that_never_answered_is_repaired_and_recorded(monkeypatch):
+    host = Host(monkeypatch, HANGS)
+    assert repair(has_answered=False)["outcome"] == "repaired"
+    assert len(incidents.read()) == 1
+    assert host.asked == ["evidence", "kill"]
+
+
 def test_a_repair_that_does_not_help_is_an_alert_and_then_a_pause(monkeypatch):
     Host(monkeypatch, HANGS, helps=False)
     assert repair()["outcome"] == "failed"
@@ -164,8 +179,8 @@ def test_an_event_orders_the_repair_of_its_own_service(ordered):
     ((name, pillar),) = ordered
     assert name == "repair"
     assert pillar["repair"] == {
-        "host": "sip-1", "service": "kamailio", "for_s": 2.5, "by": "health beacon",
-        "forced": False,
+        "host": "sip-1", "service": "kamailio", "for_s": 2.5,
+        "has_answered": True, "by": "health beacon", "forced": False,
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from voip_stack.pillar.health import dependencies
 from voip_stack.problem import Problem
 from voip_stack.repair import hosts, state
 from voip_stack.repair.incidents import Incident
-from voip_stack.repair.rules import Decision, Look, Situation, decide
+from voip_stack.repair.rules import APPLYING, Decision, Look, Situation, decide
 
 PAUSE_S = 0.5
 # A dependency is back: what needs it may be about to notice by itself (the pooler logs in anew
@@ -24,25 +24,35 @@ PAUSE_S = 0.5
 SETTLE_S = 6.0
 
 
-def repair(host: str, service: str, *, for_s: float = 0.0, by: str, forced: bool) -> dict[str, Any]:
+def repair(
+    host: str,
+    service: str,
+    *,
+    for_s: float = 0.0,
+    has_answered: bool = True,
+    by: str,
+    forced: bool,
+) -> dict[str, Any]:
     """Repair `service` of `host` if it needs it. Returns {outcome, why, ...} of the incident.
 
-    for_s: how long it has been down already. by: who asks. forced: an operator does: neither
-    maintenance nor the count of repairs keeps from it. Never two at once for one service.
+    for_s: how long it has been down already. has_answered: False for one that was never seen to
+    serve: that it does now is its first start, no recovery. by: who asks. forced: an operator does:
+    neither maintenance nor the count of repairs keeps from it. Never two at once for one service.
     """
     pillar = current(paths.pillar_dir())
     with locks.one_at_a_time(f"repair/{host}/{service}") as mine:
         if not mine:
             return {"outcome": "under way", "why": "another repair of it is at work"}
         incident = Incident(host, service, "", by, began=time.time() - for_s)
-        return _Repair(pillar, incident, forced).run()
+        return _Repair(pillar, incident, forced, has_answered).run()
 
 
 class _Repair:
     """The steps, with what they share."""
 
-    def __init__(self, pillar: Pillar, incident: Incident, forced: bool):
-        self.pillar, self.incident, self.forced = pillar, incident, forced
+    def __init__(self, pillar: Pillar, incident: Incident, forced: bool, has_answered: bool):
+        self.pillar, self.incident = pillar, incident
+        self.forced, self.has_answered = forced, has_answered
         self.host, self.service = incident.host, incident.service
         self.waited: list[str] = []
 
@@ -121,15 +131,8 @@ class _Repair:
 
     def _leave(self, decision: Decision) -> None:
         """Nothing was touched: recorded when it is news."""
-        answers = decision.action == "nothing"
-        if answers:
-            if self.incident.by == "operator" or self.waited == [
-                "a state run is at work on this host"
-            ]:
-                self.incident.outcome = "recovered"
-                return
-            self.incident.done += [f"waited: {why}" for why in self.waited]
-            self._close("recovered", "it answered again before anything was done")
+        if decision.action == "nothing":
+            self._recovered()
             return
         outcome = {"leave": "left", "wait": "waiting", "pause": "paused"}[decision.action]
         self.incident.outcome = outcome
@@ -138,6 +141,14 @@ class _Repair:
             self._close(outcome, decision.why)
             if decision.told:
                 self._alert("service/left", f"{decision.why}; it is not touched")
+
+    def _recovered(self) -> None:
+        """It answers. An incident unless somebody was at work: a state run, an operator."""
+        if self.incident.by == "operator" or not self.has_answered or self.waited == [APPLYING]:
+            self.incident.outcome = "recovered"
+            return
+        self.incident.done += [f"waited: {why}" for why in self.waited]
+        self._close("recovered", "it answered again before anything was done")
 
     def _close(self, outcome: str, why: str) -> None:
         self.incident.close(outcome, why)

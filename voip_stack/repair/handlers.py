@@ -19,11 +19,15 @@ Service = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 
 class Down(Data):
-    """what: why the probe calls it down, for the master's log; never acted upon."""
+    """what: why the probe calls it down, for the master's log; never acted upon.
+
+    has_answered: whether it ever did while the beacon watched.
+    """
 
     service: Service
     what: Annotated[str, Field(max_length=300)]
     for_s: Annotated[float, Field(ge=0, le=86400 * 366)] = 0.0
+    has_answered: bool = True
 
 
 class Up(Data):
@@ -40,6 +44,7 @@ def down(host: str, data: Down) -> None:
         "host": host,
         "service": data.service,
         "for_s": data.for_s,
+        "has_answered": data.has_answered,
         "by": "health beacon",
         "forced": False,
     }

@@ -14,6 +14,7 @@ from voip_stack.pillar.health import Repair
 # nothing: it answers. leave: not ours to touch. wait: somebody is at it, or a dependency is down.
 # degrade: give up and tell. pause: too soon after a repair that did not help. restart, kill: mend.
 Action = Literal["nothing", "leave", "wait", "degrade", "pause", "restart", "kill"]
+APPLYING = "a state run is at work on this host"
 # States in which systemd is at work itself.
 CHANGING = ("activating", "deactivating", "reloading", "refreshing")
 
@@ -74,7 +75,7 @@ def decide(situation: Situation, policy: Repair) -> Decision:
     if situation.maintenance and not situation.forced:
         return Decision("leave", f"maintenance: {situation.maintenance}")
     if look.applying:
-        return Decision("wait", "a state run is at work on this host")
+        return Decision("wait", APPLYING)
     if look.active == "inactive" and not situation.forced:
         # Restart=always: a unit is only ever inactive because somebody stopped it.
         return Decision("leave", "it was stopped by an operator", told=True)
