@@ -1,5 +1,6 @@
 """What the lab decides before it does anything: addresses, egress, limits, wheels, records."""
 
+import ctypes
 import os
 import platform
 import shutil
@@ -24,6 +25,7 @@ from voip_stack.providers.lab import (
     egress,
     guests,
     images,
+    inotify,
     limits,
     netns,
     nspawn,
@@ -39,6 +41,22 @@ NETWORKS = {name: definition.cidr for name, definition in PILLAR.networks.items(
 
 def needed(text, why="something"):
     return addresses.Needed(IPv4Network(text), why)
+
+
+class TestInotify:
+    def test_what_is_left_must_do_for_the_guests(self):
+        assert inotify.judge(limit=128, used=98, needed=30) is None
+        problem = inotify.judge(limit=128, used=99, needed=30)
+        assert "30 inotify instances; 99 of 128 are in use" in problem.what
+        assert "sysctl -w fs.inotify.max_user_instances=1024" in problem.how
+
+    def test_an_instance_of_this_process_is_counted(self):
+        descriptor = ctypes.CDLL(None).inotify_init()
+        try:
+            assert inotify.instances(os.getpid()) == 1
+        finally:
+            os.close(descriptor)
+        assert inotify.instances(os.getpid()) == 0
 
 
 class TestAddresses:

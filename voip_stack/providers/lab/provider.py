@@ -28,6 +28,7 @@ from voip_stack.providers.lab import (
     egress,
     guests,
     images,
+    inotify,
     limits,
     netns,
     nspawn,
@@ -77,7 +78,14 @@ class LabProvider(Provider):
                     EXIT_MACHINE,
                 )
             ]
-        return [*self._network_problems(), *self._tool_problems()]
+        return [*self._network_problems(), *self._tool_problems(), *self._kernel_problems()]
+
+    def _kernel_problems(self) -> list[Problem]:
+        off = [
+            name for name, guest in self.guests().items() if guest.state in ("absent", "stopped")
+        ]
+        found = inotify.problem(len(off))
+        return [found] if found else []
 
     def _tool_problems(self) -> list[Problem]:
         tools = ("systemd-nspawn", "mmdebstrap", "nft", "ip", "nsenter")
