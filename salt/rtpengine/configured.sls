@@ -1,7 +1,7 @@
 {%- set voip = pillar['voip'] %}
 include:
   - rtpengine.installed
-  - rtpengine.recording
+  - rtpengine.spool
 
 Configure RTPEngine:
   voip_config.managed:

@@ -3,27 +3,9 @@
 {%- set store = '/var/lib/voip-stack/recordings' %}
 {%- set python = '/usr/local/lib/voip-stack' %}
 include:
+  - base.directories
   - rtpengine.installed
-
-Keep the place of clear recordings in memory:
-  voip_config.managed:
-    - name: /etc/tmpfiles.d
-    - source: salt://rtpengine/files
-    - files: [voip-recording.conf]
-    - mode: "0644"
-    - context:
-        spool: {{ spool }}
-    - require:
-      - voip_package: Install RTPEngine
-
-Make the place of clear recordings:
-  file.directory:
-    - name: {{ spool }}
-    - user: rtpengine
-    - group: rtpengine
-    - mode: "0700"
-    - require:
-      - voip_package: Install RTPEngine
+  - rtpengine.spool
 
 Make the store of sealed recordings:
   file.directory:
@@ -32,6 +14,7 @@ Make the store of sealed recordings:
     - group: rtpengine
     - mode: "0700"
     - require:
+      - file: Make the state directory
       - voip_package: Install RTPEngine
 
 Make the key that recordings are sealed for:

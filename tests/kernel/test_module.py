@@ -8,6 +8,7 @@ import pytest
 from tests.kernel.conftest import WARM
 from voip_stack.vm.cost import costs, measure
 from voip_stack.vm.machine import MachineError
+from voip_stack.vm.payload import SLS
 
 STATE = "Forward RTP in the kernel"
 MODULE = "xt_RTPENGINE"
@@ -21,8 +22,8 @@ def machine(boot, image):
 
 @pytest.fixture(scope="module")
 def predicted(machine):
-    """What test=True says of the whole of salt/rtpengine on the bare machine."""
-    return machine.apply("rtpengine", test=True)
+    """What test=True says of RTPEngine on the bare machine."""
+    return machine.apply(SLS, test=True)
 
 
 def is_loaded(machine):
@@ -41,7 +42,7 @@ def test_a_broken_compiler_leaves_media_in_user_space(machine, image, by_user_sp
     machine.shell(
         "mv /usr/bin/gcc-12 /usr/bin/gcc-12.good; cat > /usr/bin/gcc-12; chmod 755 /usr/bin/gcc-12"
     , stdin='#!/bin/sh\necho "cc1: fatal error: broken by the test" >&2\nexit 1\n')  # fmt: skip
-    returns = machine.apply("rtpengine")
+    returns = machine.apply(SLS)
     failed = {name: ret["comment"] for name, ret in returns.items() if ret["result"] is False}
     assert list(failed) == [STATE], failed
     assert "broken by the test" in failed[STATE]
@@ -116,7 +117,7 @@ def test_nobody_else_sees_the_table(machine):
 
 
 def test_a_second_run_changes_nothing(machine):
-    for name, ret in machine.apply("rtpengine").items():
+    for name, ret in machine.apply(SLS).items():
         assert (ret["result"], ret["changes"]) == (True, {}), name
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from voip_stack.events.kernel import Installed
 from voip_stack.events.received import Verifier
-from voip_stack.vm.payload import HOST
+from voip_stack.vm.payload import HOST, SLS
 
 STATE = "Forward RTP in the kernel"
 # The archive has them no more: apt keeps no candidate of them.
@@ -22,10 +22,10 @@ def upgrade_story(machines):
         machine.run("tee", "/etc/apt/preferences.d/gone", stdin=GONE.format(release=old))
         (event,) = machine.beacon("voip_kernels", settle_s=0)
         seen["believed"] = _believed(machines, event)
-        seen["predicted"] = machine.apply("rtpengine.module", test=True)[STATE]
+        seen["predicted"] = machine.apply(SLS, test=True)[STATE]
         # What the event's handler has the host do.
-        seen["first"] = machine.apply("rtpengine.module")
-        seen["second"] = machine.apply("rtpengine.module")
+        seen["first"] = machine.apply(SLS)
+        seen["second"] = machine.apply(SLS)
         seen["status"] = machine.call("rtpengine_module.status")
         seen["modules"] = machine.run("cat", "/proc/modules")
         seen["events"] = machine.events()

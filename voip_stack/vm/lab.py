@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from voip_stack.problem import Problem
 from voip_stack.vm import image as images
 from voip_stack.vm import payload
 from voip_stack.vm.machine import Machine
@@ -53,6 +54,15 @@ class Machines:
         with machine:
             machine.unpack(self.payload.archive)
             machine.shell(self._networks())
+            yield machine
+
+    @contextmanager
+    def converged(self, release: str) -> Iterator[Machine]:
+        """A machine that forwards in its kernel, by the states. Problem when one fails."""
+        with self.boot(release) as machine:
+            for name, ret in machine.apply(payload.SLS).items():
+                if ret["result"] is False:
+                    raise Problem("The machine did not converge", name, ret["comment"])
             yield machine
 
     def call(self, machine: Machine, packets: int, warm: int = 0) -> dict[str, Any]:

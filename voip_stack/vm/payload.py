@@ -16,6 +16,8 @@ from voip_stack.paths import checkout, pillar_dir
 from voip_stack.pillar import compile_for, load
 
 HOST = "media-1"
+# What is applied: recordings are another matter, and need a Vault.
+SLS = "rtpengine.module"
 GUEST = Path(__file__).parent / "guest"
 EXTENSIONS = ("_beacons", "_modules", "_states", "_utils")
 
@@ -52,7 +54,7 @@ def make() -> Payload:
 def _archive(texts: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
-        for name in ("media.py", "load.py"):
+        for name in ("media.py", "load.py", "levels.py"):
             archive.add(GUEST / name, name)
         for item in sorted((checkout() / "salt").iterdir()):
             if item.name in EXTENSIONS or not item.name.startswith("_"):
