@@ -17,6 +17,10 @@ BENCHES = {
         "voip_stack.bench.media_kernel",
         "CPU for a forwarded packet, user space and kernel, under qemu",
     ),
+    "media": (
+        "voip_stack.bench.media",
+        "SRTP streams, ours and upstream's defaults, under qemu: CPU, loss, jitter at each level",
+    ),
     "apply": ("voip_stack.bench.apply", "state.apply on all hosts when nothing is to do"),
 }
 

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 from voip_stack.bench.report import Result
-from voip_stack.problem import Problem
 from voip_stack.vm.cost import PROFILES, costs, measure
 from voip_stack.vm.lab import Machines
 
@@ -20,13 +19,7 @@ def run(rounds: int) -> list[Result]:
     found = []
     with tempfile.TemporaryDirectory(prefix="voip-") as room:
         machines = Machines(Path(room))
-        with machines.boot(machines.image.new) as machine:
-            failed = [
-                f"{name}: {ret['comment']}"
-                for name, ret in machine.apply("rtpengine").items() if ret["result"] is False
-            ]  # fmt: skip
-            if failed:
-                raise Problem("The machine did not converge", failed[0])
+        with machines.converged(machines.image.new) as machine:
             found = [costs(measure(machines, machine, SECONDS)) for _ in range(rounds)]
     results = []
     for profile in PROFILES:

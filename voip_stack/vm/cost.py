@@ -18,6 +18,7 @@ from voip_stack.vm.machine import PYTHON, Machine, MachineError
 
 PROFILES = ("rtp", "srtp")
 POLL_S = 0.005
+LONG_S = 1800
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class Cost:
 
 def costs(bursts: dict[str, Burst]) -> dict[str, Cost]:
     """{profile: Cost}."""
-    ends = bursts["straight"].us_per_packet
+    alone = bursts["straight"].us_per_packet
     return {
         profile: Cost(
-            bursts[f"{profile} user"].us_per_packet - ends,
-            bursts[f"{profile} kernel"].us_per_packet - ends,
+            bursts[f"{profile} user"].us_per_packet - alone,
+            bursts[f"{profile} kernel"].us_per_packet - alone,
         )
         for profile in PROFILES
     }
@@ -67,20 +68,32 @@ def measure(
     Bursts: straight, and for each profile `rtp kernel`, `rtp user` and so on. Raises MachineError
     when one went by another path than its name says.
     """
-    own = machines.pillar["self"]["addresses"]
-    ports = machines.pillar["ports"]["rtpengine"]
-    order: dict[str, Any] = {
-        "ng": [own["internal"], ports["ng"]], "addresses": own, **machines.peers,
-        "calls": calls, "seconds": seconds, "rule": _rule(machine),
-    }  # fmt: skip
-    watch = _Watch(machine)
-    with watch:
-        argv = [PYTHON, "/opt/voip-test/load.py", json.dumps(order)]
-        counts = json.loads(machine.run(*argv, timeout=900))
-    bursts = {name: Burst(**found, cpu_s=watch.cpu_s(name)) for name, found in counts.items()}
+    order = ends(machines) | relay(machines, machine) | {"calls": calls, "seconds": seconds}
+    bursts = {name: Burst(**found) for name, found in watched(machine, "load.py", order).items()}
     for name, burst in bursts.items():
         _check(name, burst)
     return bursts
+
+
+def ends(machines: Machines) -> dict[str, Any]:
+    """Where the load comes from and goes to, as guest/load.py wants it."""
+    return {"addresses": machines.pillar["self"]["addresses"], **machines.peers}
+
+
+def relay(machines: Machines, machine: Machine) -> dict[str, Any]:
+    """The RTPEngine that the states have set up, asked as the proxies ask it."""
+    own, ports = machines.pillar["self"]["addresses"], machines.pillar["ports"]["rtpengine"]
+    return {"ng": [own["internal"], ports["ng"]], "flags": ["strict-source"],
+            "rule": _rule(machine)}  # fmt: skip
+
+
+def watched(machine: Machine, script: str, order: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Run a script of guest/ that announces bursts: {burst: what it counted, and cpu_s}."""
+    watch = _Watch(machine)
+    with watch:
+        argv = [PYTHON, f"/opt/voip-test/{script}", json.dumps(order)]
+        counts = json.loads(machine.run(*argv, timeout=LONG_S))
+    return {name: found | {"cpu_s": watch.cpu_s(name)} for name, found in counts.items()}
 
 
 def _rule(machine: Machine) -> list[str]:

@@ -7,7 +7,7 @@ themselves), and through RTPEngine as RTP and as SRTP, in the kernel and, with t
 user space. Each burst is announced on the console, where the host reads qemu's CPU time. Prints
 one JSON object: {burst: {sent, received, user, kernel}}.
 
-rule: what hands packets to the module, as iptables takes it after -D and -I.
+rule: what hands packets to the module, as iptables takes it after -D and -I. flags: RTPEngine's.
 calls: how many at once, two streams each. seconds: how long a burst is.
 """
 
@@ -17,6 +17,8 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from functools import partial
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from media import (
@@ -35,6 +37,7 @@ from media import (
 
 # Before the daemon hands streams to the kernel, see media.py.
 WARM_S = 4
+PATHS = ("kernel", "user")
 PROFILES = {"rtp": "RTP/AVP", "srtp": "RTP/SAVP"}
 
 
@@ -73,15 +76,18 @@ def protect_all(keys, packets):
     return sealed
 
 
-def connect(order, profile, number):
-    """One call. Returns its two streams and its name."""
-    call_id = f"load-{os.getpid()}-{profile}-{number}@test"
+def connect(order, profile, name, first_ssrc):
+    """One call. Returns its two streams and its name.
+
+    order: ng, the ends' addresses, and the flags that RTPEngine is asked with.
+    """
+    call_id = f"load-{os.getpid()}-{profile}-{name}@test"
     keys = [new_key(), new_key()] if profile == "srtp" else [None, None]
     outside, inside = (
-        Stream(place, order[place], 0x10000000 + 2 * number + index, Srtp(key) if key else Clear())
+        Stream(place, order[place], 0x10000000 + first_ssrc + index, Srtp(key) if key else Clear())
         for index, (place, key) in enumerate(zip(("outside", "inside"), keys, strict=True))
     )
-    common = {"call_id": call_id, "from_tag": "a", "flags": ["strict-source"], "ICE": "remove",
+    common = {"call_id": call_id, "from_tag": "a", "flags": order["flags"], "ICE": "remove",
               "transport_protocol": PROFILES[profile]}  # fmt: skip
     offer = ask(
         order["ng"], "offer", sdp=sdp(outside, PROFILES[profile], keys[0]),
@@ -96,21 +102,30 @@ def connect(order, profile, number):
     return [outside, inside], call_id
 
 
-def send(streams, seconds, takers):
-    """Every stream sends a packet each 20 ms; takers are emptied in between: (sent, received)."""
+def hang_up(ng, names):
+    for call_id in names:
+        ask(ng, "delete", call_id=call_id, from_tag="a", delete_delay=0)
+
+
+def send(streams, seconds, take):
+    """Every stream sends a packet each 20 ms: (sent, received).
+
+    take: called in between, takes what has come and returns how many.
+    """
     rounds = int(seconds / INTERVAL_S)
     start, sent, received = time.monotonic(), 0, 0
     for number in range(1, rounds + 1):
         for stream in streams:
             stream.socket.sendto(next(stream.ready), stream.remote)
         sent += len(streams)
-        received += drain(takers)
+        received += take()
         time.sleep(max(0.0, start + number * INTERVAL_S - time.monotonic()))
     time.sleep(INTERVAL_S)
-    return sent, received + drain(takers)
+    return sent, received + take()
 
 
 def drain(sockets):
+    """Take what has come to sockets that do not block; how many."""
     count = 0
     for item in sockets:
         while True:
@@ -122,16 +137,28 @@ def drain(sockets):
     return count
 
 
-def burst(order, name, streams, takers):
+def burst(order, name, streams, take):
     for stream in streams:
         stream.make(int(order["seconds"] / INTERVAL_S))
     before = counters(order["ng"])
     announce(f"{name} begins")
-    sent, received = send(streams, order["seconds"], takers)
+    sent, received = send(streams, order["seconds"], take)
     announce(f"{name} ends")
     time.sleep(SETTLE_S)
     after = counters(order["ng"])
     return {"sent": sent, "received": received} | {key: after[key] - before[key] for key in after}
+
+
+@contextmanager
+def by(path, rule):
+    """The rule is gone while packets are to go by user space."""
+    if path == "user":
+        subprocess.run(["iptables", "-w", "-D", *rule], check=True)
+    try:
+        yield
+    finally:
+        if path == "user":
+            subprocess.run(["iptables", "-w", "-I", *rule], check=True)
 
 
 def announce(text):
@@ -139,10 +166,10 @@ def announce(text):
         console.write(f"\nload: {text}\n")
 
 
-def straight(order):
-    """As many packets, from the same places, to sockets that nobody forwards from."""
+def straight_ends(order, calls):
+    """Streams from the same places, and the sockets that get them: nobody forwards."""
     streams, takers = [], []
-    for number in range(2 * order["calls"]):
+    for number in range(2 * calls):
         place, home = (("outside", "external"), ("inside", "internal"))[number % 2]
         stream = Stream(place, order[place], number, Clear())
         sink = Stream(None, order["addresses"][home], number, Clear())
@@ -150,38 +177,33 @@ def straight(order):
         stream.remote = (sink.address, sink.port)
         streams.append(stream)
         takers.append(sink.socket)
-    return burst(order, "straight", streams, takers)
+    return streams, takers
 
 
 def main(order):
-    found, calls = {"straight": straight(order)}, {}
+    streams, takers = straight_ends(order, order["calls"])
+    found, calls = {"straight": burst(order, "straight", streams, partial(drain, takers))}, {}
     names = []
     for profile in PROFILES:
         streams = []
         for number in range(order["calls"]):
-            ends, call_id = connect(order, profile, number)
+            ends, call_id = connect(order, profile, str(number), 2 * number)
             streams += ends
             names.append(call_id)
         for stream in streams:
             stream.socket.setblocking(False)
-        calls[profile] = (streams, [stream.socket for stream in streams])
+        calls[profile] = (streams, partial(drain, [stream.socket for stream in streams]))
     for streams, _ in calls.values():
         for stream in streams:
             stream.make(int(WARM_S / INTERVAL_S))
-    for streams, takers in calls.values():
-        send(streams, WARM_S, takers)
-    for path in ("kernel", "user"):
-        if path == "user":
-            subprocess.run(["iptables", "-w", "-D", *order["rule"]], check=True)
-        try:
-            for profile, (streams, takers) in calls.items():
+    for streams, take in calls.values():
+        send(streams, WARM_S, take)
+    for path in PATHS:
+        with by(path, order["rule"]):
+            for profile, (streams, take) in calls.items():
                 name = f"{profile} {path}"
-                found[name] = burst(order, name, streams, takers)
-        finally:
-            if path == "user":
-                subprocess.run(["iptables", "-w", "-I", *order["rule"]], check=True)
-    for call_id in names:
-        ask(order["ng"], "delete", call_id=call_id, from_tag="a", delete_delay=0)
+                found[name] = burst(order, name, streams, take)
+    hang_up(order["ng"], names)
     return found
 
 
