@@ -11,10 +11,12 @@ minion starts, while ours arrives during a run, and its wrapping checks stop at 
 import json
 import os
 import secrets
+import time
 
 import voip_files
 import voip_vault_client
 import voip_vault_identity
+import voip_x509
 from voip_errors import Denied, NotFound, WrapSpent
 
 __virtualname__ = "voip_vault"
@@ -196,7 +198,23 @@ def connect():
         __pillar__["voip"]["ports"]["openbao"]["api"],
         settings["name"],
         ca_file,
+        adapter=voip_vault_client.OwnHost if _has_own_ended() else voip_vault_client.NamedHost,
     )
+
+
+def _has_own_ended():
+    """Whether the Vault is this machine's own, and its certificate past its end.
+
+    So it is when it was sealed for longer than what was left: this machine alone renews it then.
+    """
+    if "openbao" not in __pillar__["voip"]["certificates"]:
+        return False
+    try:
+        with open(f"{__salt__['voip_pki.directory']()}/openbao.crt", encoding="utf-8") as handle:
+            (_, end), _ = voip_x509.life(handle.read())
+    except (FileNotFoundError, ValueError):
+        return False
+    return end < time.time()
 
 
 def session(name="approle"):

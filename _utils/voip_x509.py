@@ -84,6 +84,13 @@ def due(chain_pem, renew_fraction):
     return _due(x509.load_pem_x509_certificates(chain_pem.encode())[0], renew_fraction)
 
 
+def life(chain_pem):
+    """Return ((begin, end), serial) of the first certificate: epochs, and the number in hex."""
+    leaf = x509.load_pem_x509_certificates(chain_pem.encode())[0]
+    span = (leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
+    return span, f"{leaf.serial_number:x}"
+
+
 def _due(leaf, renew_fraction):
     life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     return leaf.not_valid_after_utc - life * renew_fraction

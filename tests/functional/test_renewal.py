@@ -3,6 +3,8 @@
 import time
 
 import pytest
+import voip_x509
+from salt.exceptions import CommandExecutionError
 
 from tests.functional.openbao_certificate import NAME, broken_reload, in_use, pairs, shown
 from tests.functional.test_vault_failures import sealed, unreachable
@@ -71,3 +73,32 @@ def test_a_vault_that_does_not_sign_is_the_cause(fail, provisioned, server, rene
     assert (done["outcome"], done["cause"], failed) == ("failed", "vault", True)
     assert in_use(provisioned) == shown(provisioned) == before
     assert renew(forced=True)[0]["outcome"] == "renewed"
+
+
+def end(host):
+    """Give OpenBao a certificate that has ended when this returns."""
+    short = host.pillar["certificates"][NAME] | {"ttl_s": 2, "renew_fraction": 0.01}
+    with host.changed(f"certificates:{NAME}", short):
+        host.modules.voip_pki.renew(NAME)
+    (_, ended), _ = voip_x509.life((host.etc / "tls" / f"{NAME}.crt").read_text())
+    time.sleep(max(0, ended - time.time()) + 0.5)
+
+
+def test_the_vaults_own_certificate_is_renewed_after_its_end(provisioned, enrolled, renew):
+    """As after a Vault that was sealed for longer than it had left: nobody can verify it."""
+    client = enrolled("pbx-1")
+    end(provisioned)
+    client.forget()
+    with pytest.raises(CommandExecutionError, match="expired at this machine's time"):
+        client.modules.voip_vault.is_enrolled()
+    done, failed = renew()
+    assert (done["outcome"], failed) == ("renewed", False), done
+    assert client.modules.voip_vault.is_enrolled() is True
+
+
+def test_its_name_and_our_root_are_verified_still(provisioned, renew):
+    end(provisioned)
+    with provisioned.changed("vault:name", "another.voip.test"):
+        done, failed = renew()
+        assert (done["outcome"], done["cause"], failed) == ("failed", "vault", True)
+    assert renew()[0]["outcome"] == "renewed"

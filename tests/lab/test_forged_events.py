@@ -39,7 +39,7 @@ HOSTILE = (
     "x" * 400,
 )
 # What a field may hold, the first that its model takes.
-GOOD = ("6.1.0-99-cloud-amd64", 1.0, 1, True, [], {})
+GOOD = ("6.1.0-99-cloud-amd64", "ends", 1.0, 1, True, [], {})
 
 
 def good_data(kind, service="kamailio"):
@@ -197,7 +197,8 @@ def test_a_captured_event_counts_once(forge, eventually):
         eventually(lambda: heard.runners.count("voip_events.receive") == received, 30)
         time.sleep(3)
     assert {(entry["kind"], entry["host"]) for entry in recorded(began)} == {
-        ("event/replayed", host)
+        ("event/replayed", host),
+        ("event/not-its-own", host),  # the genuine certificate/expiring: it holds none
     }
     assert heard.runners.count("voip_repair.run") == 1  # of the genuine service/down
 

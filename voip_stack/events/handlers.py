@@ -45,6 +45,9 @@ class NothingMore(Data):
 
 
 TABLE: dict[str, Handler] = {
+    "certificate/expiring": Handler(
+        "voip_stack.events.certificates:Expiring", "voip_stack.events.certificates:expiring"
+    ),
     "identity/expiring": Handler(
         "voip_stack.events.handlers:NothingMore",
         "voip_stack.events.identity:expiring",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from voip_stack.pillar import health, identity
+from voip_stack.pillar import health, identity, renewal
 from voip_stack.pillar.schema import Pillar
 
 
@@ -23,6 +23,7 @@ def _kernel(pillar: Pillar, host: str, components: list[str]) -> dict[str, Any] 
 # nothing to watch.
 Settings = Callable[[Pillar, str, list[str]], dict[str, Any] | None]
 TABLE: dict[str, Settings] = {
+    "voip_certificates": renewal.beacon,
     "voip_kernels": _kernel,
     "voip_health": health.beacon,
     "voip_identity": identity.beacon,
