@@ -1,4 +1,8 @@
-"""Tell the master what happened on this host, in a way that proves it was this host."""
+"""Tell the master what happened on this host, in a way that proves it was this host.
+
+The file is not named voip_event: a minion that has just synced its extensions for the first time
+could take it for the one of that name in _utils.
+"""
 
 import voip_event
 
