@@ -215,10 +215,15 @@ def reload_tables(files):
 
 
 def reload_tls():
-    """Have new connections use the certificate that is on disk now. Returns True.
+    """Have new connections use certificate and revocation lists that are on disk now. Returns True.
 
-    The proxy makes a context for each of its processes: 0.2 s, more on a loaded machine.
+    Lists that are missing or have ended are taken out of tls.cfg first, good ones put in: with a
+    bad file the proxy would keep the old certificate, or refuse every peer. The proxy makes a
+    context for each of its processes: 0.2 s, more on a loaded machine.
     """
+    wanted = {"tls.cfg": tables(__pillar__["voip"])["tls.cfg"]}
+    if revocation_file() != voip_kamailio.revocation_file(wanted["tls.cfg"]):
+        __salt__["voip_config.install"](voip_kamailio.CONFIG_DIR, wanted, **voip_kamailio.OWNER)
     rpc("tls.reload", timeout_s=15)
     return True
 
@@ -265,7 +270,13 @@ def routing_files(source, voip, saltenv="base"):
 
 def tables(voip):
     """Return {name: text} of what the proxy can read again while it runs."""
-    return voip_kamailio.tables(voip)
+    return voip_kamailio.tables(voip, crl=__salt__["voip_crl.usable"]("kamailio"))
+
+
+def revocation_file():
+    """Return the file of revocation lists that the proxy is told to check by, None without one."""
+    found = current_files(voip_kamailio.CONFIG_DIR, ["tls.cfg"])
+    return voip_kamailio.revocation_file(found.get("tls.cfg", ""))
 
 
 def current_files(directory, names):

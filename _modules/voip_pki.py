@@ -149,7 +149,7 @@ def _settle(name, wanted):
     if not kept or not __salt__["voip_tls.is_up"](name, wanted):
         return None  # the daemon reads it when it starts, and the next run asks it
     try:
-        proof_s = __salt__["voip_tls.prove"](name, _fingerprint(name), wanted)
+        proof_s = __salt__["voip_tls.prove"](name, fingerprint(name), wanted)
     except CommandExecutionError as err:
         raise CommandExecutionError(f"{name}: {_go_back(name, wanted, kept, err)}") from err
     voip_generations.drop(directory(), kept[:1])
@@ -164,7 +164,7 @@ def _go_back(name, wanted, kept, reason):
     until = voip_x509.describe(_text(f"{name}.crt"))["not_after"]
     told = f"the new certificate was {reason}; the former one, good until {until}, is in use again"
     try:
-        __salt__["voip_tls.prove"](name, _fingerprint(name), wanted)
+        __salt__["voip_tls.prove"](name, fingerprint(name), wanted)
     except CommandExecutionError as err:
         told += f", but {err}"
     listeners = ", ".join(f"{address}:{port}" for address, port in wanted["listeners"])
@@ -174,7 +174,30 @@ def _go_back(name, wanted, kept, reason):
     )
 
 
-def _fingerprint(name):
+def inventory():
+    """Return what is known here of each certificate of this host, by component, sorted.
+
+    [{"component", "serial", "issuer", "authority", "not_after", "life_s", "unproven"}]; of one that
+    is not there, component and "problem". Nothing that is secret.
+    """
+    found = []
+    for name in sorted(__pillar__["voip"]["certificates"]):
+        entry = {"component": name}
+        try:
+            about = voip_x509.describe(_text(f"{name}.crt"))
+        except (FileNotFoundError, ValueError):
+            found.append(entry | {"problem": "there is none that can be read"})
+            continue
+        found.append(
+            entry
+            | {key: about[key] for key in ("serial", "issuer", "authority", "not_after", "life_s")}
+            | {"unproven": is_unproven(name)}
+        )
+    return found
+
+
+def fingerprint(name):
+    """Return the SHA-256 fingerprint, in hex, of the certificate in place of component `name`."""
     return voip_handshake.fingerprint(_text(f"{name}.crt"))
 
 

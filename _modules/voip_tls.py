@@ -21,8 +21,10 @@ def __virtual__():
     return __virtualname__
 
 
-def shown(name, wanted=None):
+def shown(name, wanted=None, ca_file=None):
     """Return {"ADDRESS:PORT": SHA-256 fingerprint, or why there is none} of component `name`.
+
+    ca_file: as of voip_handshake.shown.
 
     CLI Example:
 
@@ -34,9 +36,28 @@ def shown(name, wanted=None):
     directory = __salt__["voip_pki.directory"]()
     pair = (f"{directory}/{name}.crt", f"{directory}/{name}.key")
     return {
-        f"{address}:{port}": _shown(address, port, wanted.get("negotiation"), pair)
+        f"{address}:{port}": _shown(address, port, wanted.get("negotiation"), pair, ca_file)
         for address, port in wanted["listeners"]
     }
+
+
+def chained(name, wanted=None):
+    """Tell whether every listener of `name` shows its pair with a chain that the root verifies.
+
+    Returns {"ADDRESS:PORT": what is wrong}, {} when all do. The root is all that is trusted, so
+    the intermediate CA must be in the handshake.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt sip-1 voip_tls.chained kamailio
+    """
+    wanted = wanted or __salt__["voip_pki.settings"](name)
+    expected = __salt__["voip_pki.fingerprint"](name)
+    root = f"{__salt__['voip_pki.directory']()}/ca.crt"
+    found = shown(name, wanted, root)
+    return {where: _told(item) for where, item in found.items() if item != expected}
 
 
 def is_up(name, wanted=None):
@@ -71,9 +92,9 @@ def prove(name, fingerprint, wanted=None):
         time.sleep(_PAUSE_S)
 
 
-def _shown(address, port, negotiation, pair):
+def _shown(address, port, negotiation, pair, ca_file=None):
     try:
-        return voip_handshake.shown(address, port, 1.0, negotiation, pair)
+        return voip_handshake.shown(address, port, 1.0, negotiation, pair, ca_file)
     except ConnectionRefusedError:
         return _DOWN
     except OSError as err:

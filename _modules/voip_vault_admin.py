@@ -108,8 +108,12 @@ def make_root(common_name):
     )["data"]["certificate"]
 
 
-def make_intermediate(common_name):
-    """Make the intermediate CA and have the root sign it. Returns its PEM."""
+def make_intermediate(common_name, key_name=None):
+    """Make an intermediate CA and have the root sign it. Returns its PEM.
+
+    The first one of its mount is the default that signs. key_name: of its key in the Vault, to
+    find it again.
+    """
     settings, pki = _settings()
     root, intermediate = settings["pki_root_mount"], settings["pki_mount"]
     csr = _vault().write(
@@ -119,7 +123,8 @@ def make_intermediate(common_name):
             "key_type": "ec",
             "key_bits": 256,
             "exclude_cn_from_sans": True,
-        },
+        }
+        | ({"key_name": key_name} if key_name else {}),
     )["data"]["csr"]
     signed = _vault().write(
         f"{root}/root/sign-intermediate",

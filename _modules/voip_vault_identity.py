@@ -7,12 +7,10 @@ are destroyed (`retire`). A secret_id carries the number of its issue as metadat
 that went astray is found and destroyed without anybody knowing it.
 """
 
-import datetime
 import json
 import uuid
 
 import voip_vault_plan
-import voip_x509
 from salt.exceptions import CommandExecutionError
 from voip_errors import Denied, NotFound
 
@@ -101,7 +99,8 @@ def revoke(name):
     done = {"secret_ids": _destroy(name, _vault().keys(f"{_role(name)}/secret-id"))}
     _end_tokens(name)
     _vault().delete(f"{settings['pki_mount']}/roles/{name}")
-    done["certificates"] = _revoke_certificates(name)
+    fqdn = f"{name}.{__pillar__['voip']['site']['domain']}"
+    done["certificates"] = __salt__["voip_vault_authority.revoke_of"](fqdn)
     done["secrets"] = _delete_folder(f"{settings['kv_mount']}/metadata/hosts/{name}")
     _vault().delete(_role(name))
     return done
@@ -158,21 +157,6 @@ def _end_tokens(name):
     )
     if found:  # nobody may have logged in
         _vault().delete(f"identity/entity/id/{found['data']['id']}")
-
-
-def _revoke_certificates(name):
-    """Revoke what the intermediate CA has signed for the host and is not over. Returns how many."""
-    mount, now = _settings()["pki_mount"], datetime.datetime.now(datetime.UTC)
-    fqdn = f"{name}.{__pillar__['voip']['site']['domain']}"
-    count = 0
-    for serial in _vault().keys(f"{mount}/certs"):
-        found = _vault().read(f"{mount}/cert/{serial}")
-        known = voip_x509.describe(found["certificate"])
-        is_over = datetime.datetime.fromisoformat(known["not_after"]) < now
-        if fqdn in known["names"] and not is_over and not found.get("revocation_time"):
-            _vault().write(f"{mount}/revoke", {"serial_number": serial})
-            count += 1
-    return count
 
 
 def _delete_folder(path):

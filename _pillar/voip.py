@@ -16,18 +16,23 @@ log = logging.getLogger(__name__)
 
 
 def ext_pillar(minion_id, pillar, checkout, state_dir):
-    """Return {"voip": ..., "beacons": ...} for `minion_id`, {} for a host not in the topology."""
+    """Return {"voip", "beacons", "schedule"} for `minion_id`, {} for a host not in the topology."""
     from voip_stack.pillar import compile_for, current
     from voip_stack.pillar.beacons import compile_beacons
+    from voip_stack.pillar.schedule import compile_schedule
 
     model = current(Path(checkout) / "pillar")
     if minion_id not in model.minions():
         log.warning("Minion %s is not in pillar/topology.yaml: it gets no pillar", minion_id)
         return {}
     compiled = compile_for(model, minion_id, _facts(Path(state_dir)))
-    # Salt's minion reads its beacons from the pillar's top.
-    beacons = compile_beacons(model, minion_id, compiled["self"]["components"])
-    return {"voip": compiled} | ({"beacons": beacons} if beacons else {})
+    # Salt's minion reads these from the pillar's top.
+    components = compiled["self"]["components"]
+    own = {
+        "beacons": compile_beacons(model, minion_id, components),
+        "schedule": compile_schedule(model, minion_id, components),
+    }
+    return {"voip": compiled} | {name: value for name, value in own.items() if value}
 
 
 def _facts(state_dir):

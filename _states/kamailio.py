@@ -8,8 +8,6 @@ from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "kamailio"
 
-_OWNER = {"user": "root", "group": "kamailio"}
-
 
 def __virtual__():
     if "kamailio.rpc" not in __salt__:
@@ -32,8 +30,8 @@ def configured(name, source):
             return ret
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The routing would be replaced"}
-        __salt__["voip_config.check"](name, wanted, "kamailio.check_config", **_OWNER)
-        __salt__["voip_config.install"](name, wanted, **_OWNER)
+        __salt__["voip_config.check"](name, wanted, "kamailio.check_config", **voip_kamailio.OWNER)
+        __salt__["voip_config.install"](name, wanted, **voip_kamailio.OWNER)
     except CommandExecutionError as err:
         return ret | {"result": False, "changes": {}, "comment": str(err)}
     return ret | {"comment": "The routing was checked and replaced"}
@@ -52,7 +50,7 @@ def tables(name):
             return ret
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The tables would be replaced"}
-        __salt__["voip_config.install"](name, wanted, **_OWNER)
+        __salt__["voip_config.install"](name, wanted, **voip_kamailio.OWNER)
         if not __salt__["service.status"]("kamailio"):
             return ret | {"comment": "The tables were replaced, for the proxy's next start"}
         called = __salt__["kamailio.reload_tables"](list(ret["changes"]))
@@ -63,7 +61,7 @@ def tables(name):
 
 def _changes(name, wanted):
     """What differs, by file: a diff, or the owner or mode that is wrong."""
-    drift = __salt__["voip_config.changes"](name, wanted, **_OWNER)
+    drift = __salt__["voip_config.changes"](name, wanted, **voip_kamailio.OWNER)
     if not drift:
         return {}
     current = __salt__["kamailio.current_files"](name, list(drift))

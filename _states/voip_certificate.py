@@ -7,6 +7,8 @@ Usage, everything else is in pillar:
         - name: kamailio
         - require: [{voip_package: Install Kamailio}]   # it makes the group
 
+Where its daemon checks its peers, voip_certificate.revocations (name: the same) keeps the lists.
+
 Nothing has to watch it: a daemon that runs is reloaded by this state, which fails, with the former
 certificate in use again, unless the daemon then shows the new one.
 """
@@ -61,6 +63,45 @@ def _told(name, made):
     if made.get("proof_s") is None:
         return f"{name}: certificate good until {made['not_after']}; no daemon to show it yet"
     return f"{name}: good until {made['not_after']}, shown {made['proof_s']} s after the reload"
+
+
+def revocations(name):
+    """The revocation lists by which component `name` checks its peers are the Vault's newest.
+
+    A Vault that does not answer leaves the lists in place, which is told; this fails only where
+    none of them can be used. Nobody needs to require it: a daemon is told to check while it can.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": f"{name}: lists are the newest"}
+    try:
+        text = __salt__["voip_crl.fetch"]()
+        changes = __salt__["voip_crl.difference"](name, text)
+    except CommandExecutionError as err:
+        if __opts__["test"] and not __salt__["voip_pki.trusted"]():
+            changes = {"lists": {"old": None, "new": "the Vault's"}}  # a new machine
+        else:
+            return _kept(name, ret, err)
+    if not changes:
+        return ret
+    if __opts__["test"]:
+        __salt__["voip_crl.promise"](name)
+        return ret | {"result": None, "changes": changes, "comment": f"{name}: would be replaced"}
+    try:
+        is_read = __salt__["voip_crl.install"](name, text)
+    except CommandExecutionError as err:
+        return ret | {"result": False, "comment": str(err)}
+    told = "read by its daemon" if is_read else "for its daemon's start"
+    return ret | {"changes": changes, "comment": f"{name}: lists replaced, {told}"}
+
+
+def _kept(name, ret, err):
+    """What becomes of the lists in place when newer ones could not be had."""
+    reason = __salt__["voip_crl.shortcoming"](name)
+    if not reason:
+        return ret | {"comment": f"{name}: the lists in place stay in use: {err}"}
+    return ret | {
+        "result": False,
+        "comment": f"{name}: revocation is not checked, its lists are of no use ({reason}): {err}",
+    }
 
 
 def authority(name, pem):

@@ -1,4 +1,4 @@
-"""What certificate a server shows, by a handshake: nothing is verified, the caller compares."""
+"""What certificate a server shows, by a handshake: verified by the root, or by the caller."""
 
 import contextlib
 import hashlib
@@ -26,17 +26,21 @@ def fingerprint(chain_pem):
     return x509.load_pem_x509_certificates(chain_pem.encode())[0].fingerprint(hashes.SHA256()).hex()
 
 
-def shown(address, port, timeout_s=1.0, negotiation=None, pair=None):
+def shown(address, port, timeout_s=1.0, negotiation=None, pair=None, ca_file=None):
     """Return the SHA-256 fingerprint of the certificate that address:port shows.
 
     pair: (certificate file, key file) to show where a server asks for one; of TLS 1.3 its
-    certificate is seen before it refuses ours. negotiation: a key of NEGOTIATIONS.
+    certificate is seen before it refuses ours. negotiation: a key of NEGOTIATIONS. ca_file: the
+    root alone, that what is shown must lead to; without it nothing is verified.
     Raises ConnectionRefusedError where nothing listens, other OSErrors (ssl.SSLError and
     TimeoutError among them) where no handshake is had.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if ca_file:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(ca_file)
     if pair:
         context.load_cert_chain(*pair)
     with socket.create_connection((address, port), timeout_s) as plain:

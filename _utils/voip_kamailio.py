@@ -10,6 +10,8 @@ from voip_ng import refused_suites
 
 CONFIG_DIR = "/etc/kamailio/voip"
 TLS_DIR = "/etc/voip-stack/tls"
+# Of every file in it: what voip_config takes.
+OWNER = {"user": "root", "group": "kamailio"}
 
 # TLS 1.2 with forward secrecy and AEAD only; TLS 1.3 has no others.
 CIPHERS = (
@@ -107,10 +109,11 @@ def media_flags(suites):
     ]
 
 
-def tls_config(voip, tls_dir=TLS_DIR):
+def tls_config(voip, tls_dir=TLS_DIR, crl=None):
     """Return the text of tls.cfg: certificates demanded and verified inside, given outside.
 
-    voip: dict, the minion's pillar['voip'].
+    voip: dict, the minion's pillar['voip']. crl: file of the revocation lists to check by; with
+    one that is missing the proxy does not start, with one that has ended it refuses every peer.
     """
     ports = voip["ports"]["kamailio"]
     internal = voip["self"]["addresses"]["internal"]
@@ -123,6 +126,8 @@ def tls_config(voip, tls_dir=TLS_DIR):
     }
     open_to_all = own | {"verify_certificate": "no", "require_certificate": "no"}
     mutual = own | {"verify_certificate": "yes", "require_certificate": "yes", "verify_depth": 3}
+    if crl:
+        mutual |= {"crl": crl}
     sections = {"server:default": open_to_all, "client:default": mutual}
     for name in ("sip-tls", "wss"):
         sections[f"server:{internal}:{ports[name]}"] = mutual
@@ -157,14 +162,23 @@ def address_list(voip):
     return "\n".join(lines) + "\n"
 
 
-def tables(voip, tls_dir=TLS_DIR):
-    """Return {file name: text} of what the daemon reads again without a restart."""
+def tables(voip, tls_dir=TLS_DIR, crl=None):
+    """Return {file name: text} of what the daemon reads again without a restart.
+
+    crl: as of tls_config.
+    """
     return {
-        "tls.cfg": tls_config(voip, tls_dir),
+        "tls.cfg": tls_config(voip, tls_dir, crl),
         "dispatcher.list": dispatcher_list(voip),
         "address.list": address_list(voip),
         "tables/feature": feature_table(voip),
     }
+
+
+def revocation_file(text):
+    """Return the file of revocation lists that a tls.cfg names, None when it names none."""
+    found = re.search(r"(?m)^crl = (.+)$", text)
+    return found.group(1) if found else None
 
 
 def feature_table(voip):

@@ -46,6 +46,8 @@ def provisioner(settings, address):
             "identity/lookup/entity": ["update"],
             "identity/entity/id/*": ["delete"],
         }
+        for kind in ("issuer", "key"):  # an intermediate CA whose turn is over goes
+            rules[f"{pki}/{kind}/*"] = ["create", "read", "update", "delete", "list"]
     for mount in (kv, settings["pki_root_mount"], settings["pki_mount"]):
         rules[f"sys/mounts/{mount}"] = ["create", "read", "update"]
         rules[f"sys/mounts/{mount}/tune"] = ["read", "update"]
@@ -77,7 +79,7 @@ def objects(settings, pki, hosts, control):
     found |= _policy("operator", _operator_rules(settings, hosts))
     found |= _approle(settings, "operator", control)
     if not settings["external"]:  # of an existing PKI they are its owner's
-        found |= _urls(settings)
+        found |= _revocation(settings, pki)
     return found
 
 
@@ -222,14 +224,24 @@ def _pki_role(settings, pki, name, host):
     return {f"{settings['pki_mount']}/roles/{name}": values}
 
 
-def _urls(settings):
-    """Where certificates say that their issuer and revocation list are found."""
+def _revocation(settings, pki):
+    """How the revocation lists live, and where certificates say that they and issuers are found.
+
+    By issuer, so that a certificate's addresses stay right when another issuer takes over. Lists
+    are made anew by time, long before they end, and by `voip_vault_authority` when one is revoked.
+    """
     found = {}
     for mount in (settings["pki_root_mount"], settings["pki_mount"]):
-        base = f"{settings['url']}/v1/{mount}"
+        issuer = f"{settings['url']}/v1/{mount}/issuer/{{{{issuer_id}}}}"
         found[f"{mount}/config/urls"] = {
-            "crl_distribution_points": [f"{base}/crl"],
-            "issuing_certificates": [f"{base}/ca"],
+            "crl_distribution_points": [f"{issuer}/crl/der"],
+            "issuing_certificates": [f"{issuer}/der"],
+            "enable_templating": True,
+        }
+        found[f"{mount}/config/crl"] = {
+            "expiry": f"{pki['crl_ttl_s']}s",
+            "auto_rebuild": True,
+            "auto_rebuild_grace_period": f"{pki['crl_ttl_s'] - pki['crl_rebuild_s']}s",
         }
     return found
 

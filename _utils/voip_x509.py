@@ -132,15 +132,50 @@ def names_of(certificate):
 
 
 def describe(chain_pem):
-    """Return {"names", "issuer", "serial", "not_after"} of the first certificate of a chain."""
+    """Return {"names", "issuer", "authority", "serial", "not_after", "life_s"} of a chain's first.
+
+    authority: its issuer's key identifier in hex, None of one that does not say.
+    """
     leaf = x509.load_pem_x509_certificates(chain_pem.encode())[0]
     return {
         "names": names_of(leaf),
         "issuer": leaf.issuer.rfc4514_string(),
+        "authority": _authority(leaf),
         "serial": f"{leaf.serial_number:x}",
         "not_after": leaf.not_valid_after_utc.isoformat(),
         "life_s": int((leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds()),
     }
+
+
+def key_identifier(pem):
+    """Return a CA certificate's own key identifier in hex: `authority` of what it signs."""
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    found = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return found.digest.hex()
+
+
+def common_name(pem):
+    """Return the common name of a certificate, "" of one that has none."""
+    subject = x509.load_pem_x509_certificate(pem.encode()).subject
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
+
+
+def is_ca(pem):
+    """Tell whether a certificate may sign others."""
+    extensions = x509.load_pem_x509_certificate(pem.encode()).extensions
+    try:
+        return extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _authority(certificate):
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return None
+    return (found.key_identifier or b"").hex() or None
 
 
 def _wanted_names(wanted):

@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 from voip_stack import identity, paths, providers
+from voip_stack.certificates import revocation
 from voip_stack.master import config, daemon, keys
-from voip_stack.pillar import load
+from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
-from voip_stack.steps import Steps
+from voip_stack.steps import Step, Steps
 
 
 def destroy_checkout(steps: Steps) -> None:
@@ -41,11 +42,22 @@ def destroy_host(host: str, steps: Steps) -> None:
         with steps.step("Revoke its identity in the Vault") as step:
             done = identity.revoke(host)
             step.done(", ".join(f"{count} {what}" for what, count in done.items()))
+        with steps.step("Tell the others that its certificates are revoked") as step:
+            _tell(pillar, host, step)
     with steps.step(f"Remove {host}") as step:
         provider.remove(host, step)
     with steps.step("Forget its Salt key") as step:
         keys.forget(host)
         step.done(host)
+
+
+def _tell(pillar: Pillar, host: str, step: Step) -> None:
+    """The lists everywhere but on the host that goes; who misses them asks by itself."""
+    try:
+        told = revocation.refresh(pillar, without=host)
+        step.done(", ".join(told) or "nobody checks")
+    except Problem as problem:
+        step.done(f"not all: {problem}")
 
 
 def destroy_other(name: str, steps: Steps) -> None:

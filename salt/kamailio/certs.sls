@@ -7,3 +7,10 @@ Certify Kamailio:
     - name: kamailio
     - require:
       - voip_package: Install Kamailio
+
+# Before the tables, which tell the proxy to check by them. Required by nothing: without lists it serves.
+Keep the revocation lists by which Kamailio checks:
+  voip_certificate.revocations:
+    - name: kamailio
+    - require:
+      - voip_certificate: Certify Kamailio

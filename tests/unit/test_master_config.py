@@ -144,7 +144,11 @@ def test_changed_code_makes_a_master_outdated(state_dir, monkeypatch):
 def test_rotation_is_looked_for_at_the_start_and_from_time_to_time():
     """Nothing of it is remembered by the master, so a restart loses nothing."""
     assert options()["schedule"] == {}
-    rotation = config.schedule(600)["rotation"]
-    assert rotation["function"] == "voip_rotation.scheduled"
-    assert rotation["seconds"] == 600
-    assert rotation["run_on_start"] is True
+    jobs = config.schedule(600)
+    assert {name: job["function"] for name, job in jobs.items()} == {
+        "rotation": "voip_rotation.scheduled",
+        "authority": "voip_authority.scheduled",
+    }
+    for job in jobs.values():
+        assert job["seconds"] == 600
+        assert job["run_on_start"] is True

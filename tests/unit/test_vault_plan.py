@@ -20,7 +20,13 @@ SETTINGS = {
     "secret_id_ttl_s": 600,
     "token_ttl_s": 60,
 }
-PKI = {"backdate_s": 30, "root_ttl_s": 99, "intermediate_ttl_s": 98}
+PKI = {
+    "backdate_s": 30,
+    "root_ttl_s": 99,
+    "intermediate_ttl_s": 98,
+    "crl_ttl_s": 864000,
+    "crl_rebuild_s": 172800,
+}
 SIP = {
     "address": "10.1.0.10",
     "addresses": ["10.1.0.10", "10.2.0.10"],
@@ -141,3 +147,26 @@ def test_secrets_are_named_after_their_host():
         "hosts/sip-1/postgresql": "sip-1",
         "hosts/pbx-1/ami": "pbx-1",
     }
+
+
+def test_lists_live_much_longer_than_until_the_next(objects):
+    for mount in ("pki", "pki_int"):
+        lists = objects[f"{mount}/config/crl"]
+        assert lists["auto_rebuild"] is True
+        assert (lists["expiry"], lists["auto_rebuild_grace_period"]) == ("864000s", "691200s")
+
+
+def test_a_certificate_names_its_own_issuers_list(objects):
+    urls = objects["pki_int/config/urls"]
+    issuer = "https://vault.test:8200/v1/pki_int/issuer/{{issuer_id}}"
+    assert urls["crl_distribution_points"] == [f"{issuer}/crl/der"]
+    assert urls["issuing_certificates"] == [f"{issuer}/der"]
+    assert urls["enable_templating"] is True
+
+
+def test_an_existing_vaults_lists_and_issuers_are_its_owners():
+    external = SETTINGS | {"external": True}
+    found = plan.objects(external, PKI, {"sip-1": SIP}, "10.1.0.1")
+    assert not [path for path in found if "/config/" in path]
+    rules = plan.provisioner(external, "10.1.0.2")["sys/policies/acl/provision"]["policy"]
+    assert "pki_int/issuer/*" not in rules

@@ -16,6 +16,7 @@ import typer
 from voip_stack.cli import (
     bench,
     call,
+    certificates,
     destroy,
     incidents,
     logs,
@@ -79,6 +80,9 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, dict[str, Any]]] = [
 ]
 for _name, _function, _line, _settings in COMMANDS:
     app.command(_name, short_help=_line, context_settings=_settings)(guarded(_function))
+app.add_typer(
+    certificates.app, name="certificates", help="Certificates: list, revoke, renew, rotate the CA."
+)
 app.add_typer(recordings.app, name="recordings", help="Recorded calls: list, fetch, audit, start.")
 
 

@@ -58,6 +58,12 @@ TABLE: dict[str, Handler] = {
     "kernel/build-failed": Handler(
         "voip_stack.events.kernel:BuildFailed", "voip_stack.events.kernel:build_failed"
     ),
+    "revocation/stale": Handler(
+        "voip_stack.events.revocation:Stale", "voip_stack.events.revocation:stale"
+    ),
+    "revocation/unchecked": Handler(
+        "voip_stack.events.revocation:Stale", "voip_stack.events.revocation:unchecked"
+    ),
     "service/down": Handler("voip_stack.repair.handlers:Down", "voip_stack.repair.handlers:down"),
     "service/up": Handler("voip_stack.repair.handlers:Up", "voip_stack.repair.handlers:up"),
 }

@@ -107,14 +107,16 @@ def schedule(rotation_check_s: int | None) -> dict[str, Any]:
     """What the master does by itself. It remembers nothing: ages in the Vault say what is due."""
     if rotation_check_s is None:
         return {}
-    rotation = {
-        "function": "voip_rotation.scheduled",
+    every = {
         "seconds": rotation_check_s,
         "run_on_start": True,
         "maxrunning": 1,
         "return_job": False,
     }
-    return {"rotation": rotation}
+    return {
+        "rotation": every | {"function": "voip_rotation.scheduled"},
+        "authority": every | {"function": "voip_authority.scheduled"},
+    }
 
 
 def reactors(directory: Path) -> list[dict[str, list[str]]]:

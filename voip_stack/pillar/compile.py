@@ -158,6 +158,7 @@ def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
             "renew_fraction": pillar.pki.renew_fraction,
             "reload": wanted.reload,
             "negotiation": wanted.negotiation,
+            "revocation": wanted.revocation,
             "listeners": _listeners(pillar, definition, wanted.serves),
         }
     return found

@@ -136,6 +136,18 @@ class Pki(Model):
     certificate_ttl_s: Annotated[int, Field(ge=60)]
     backdate_s: Annotated[int, Field(ge=0, le=300)]
     renew_fraction: Annotated[float, Field(gt=0, lt=1)]
+    crl_ttl_s: Annotated[int, Field(ge=3600)]
+    crl_rebuild_s: Annotated[int, Field(ge=600)]
+    crl_refresh_s: Annotated[int, Field(ge=10)]
+
+    @model_validator(mode="after")
+    def _lists_overlap(self) -> Pki:
+        if 2 * self.crl_rebuild_s > self.crl_ttl_s:
+            raise PillarValueError(
+                ("pki", "crl_rebuild_s"),
+                "half of pki.crl_ttl_s at most expected: so long may the Vault be away",
+            )
+        return self
 
 
 class Rotation(Model):
@@ -159,6 +171,8 @@ class CertificateDefinition(Model):
     reload: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
     serves: Annotated[list[str], Field(min_length=1)]
     negotiation: Literal["postgresql"] | None = None
+    # Function that tells the file of revocation lists by which the daemon checks its peers.
+    revocation: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
 
 
 class RegisterExpires(Model):

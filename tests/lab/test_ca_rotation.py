@@ -1,0 +1,139 @@
+"""Another intermediate CA while a call is up: no handshake fails."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.phones import call, phones, talk
+from voip_stack import paths
+from voip_stack.certificates import authority, renew
+
+PROBER = (Path(__file__).parent / "tls_prober.py").read_text()
+DIRECTORY = "/etc/voip-stack/tls"
+EVERY_S = 0.1
+RUN_S = 600
+SALT_RUN = [str(paths.checkout() / ".venv/bin/salt-run"), "-c", str(paths.master_dir())]
+# host, service, whose certificate is shown: who comes in by mutual TLS, from where it comes.
+MUTUAL = [("pbx-1", "sip-1", "kamailio", "asterisk"), ("sip-1", "pbx-1", "asterisk", "kamailio")]
+
+
+class Prober:
+    """with Prober(...) as prober: ...; prober.report(): {"done", "failures"} of all listeners."""
+
+    def __init__(self, provider, pillar, compiled):
+        self._provider, self._pillar, self._compiled = provider, pillar, compiled
+        self._running = []
+
+    def __enter__(self):
+        for host in self._pillar.minions():
+            if targets := self._targets(host):
+                order = {"targets": targets, "directory": DIRECTORY, "every_s": EVERY_S}
+                self._provider.put(host, "/run/tls_prober.py", PROBER.encode())
+                argv = ["python3", "/run/tls_prober.py", json.dumps(order)]
+                self._running.append(
+                    subprocess.Popen(
+                        self._provider.command(host, argv),
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                    )
+                )
+        return self
+
+    def __exit__(self, *_):
+        for process in self._running:
+            process.kill()
+
+    def report(self):
+        done, failures = {}, []
+        for process in self._running:
+            output, _ = process.communicate(timeout=60)  # closes its standard input
+            found = json.loads(output)
+            done |= found["done"]
+            failures += found["failures"]
+        return {"done": done, "failures": failures}
+
+    def _targets(self, host):
+        found = []
+        for name, wanted in self._compiled(host)["certificates"].items():
+            found += _listeners(wanted, wanted["listeners"], name)
+        for source, to, component, pair in MUTUAL:
+            if source == host:
+                voip = self._compiled(to)
+                wanted = voip["certificates"][component]
+                where = [
+                    voip["self"]["addresses"]["internal"],
+                    voip["ports"][component]["sip-tls"],
+                ]
+                found += _listeners(wanted, [where], pair)
+        return found
+
+
+def _listeners(wanted, listeners, pair):
+    return [
+        {
+            "address": address,
+            "port": port,
+            "name": wanted["common_name"],
+            "negotiation": wanted["negotiation"],
+            "pair": pair,
+        }
+        for address, port in listeners
+    ]
+
+
+def nothing_failed(report):
+    assert report["failures"] == [], report["failures"][:10]
+    assert len(report["done"]) >= 10
+    assert all(count >= 20 for count in report["done"].values()), report["done"]
+
+
+@pytest.fixture
+def prober(provider, pillar, compiled):
+    with Prober(provider, pillar, compiled) as running:
+        yield running
+
+
+@pytest.fixture
+def authorities(pillar, salt):
+    """authorities() -> the intermediate CAs by which all certificates in use are signed."""
+    return lambda: {
+        entry["authority"]
+        for host in {host for host, _ in renew.held(pillar)}
+        for entry in salt(host, "voip_pki.inventory")
+    }
+
+
+def test_every_certificate_and_no_handshake(prober, pillar, authorities, salt):
+    (before,) = authorities()
+    with phones() as dialogue:
+        call(dialogue)
+        started = time.monotonic()
+        done = subprocess.run(
+            [*SALT_RUN, "state.orchestrate", "orch.rotate_ca"],
+            capture_output=True,
+            text=True,
+            timeout=RUN_S,
+            check=False,
+        )
+        took_s = time.monotonic() - started
+        assert done.returncode == 0, done.stdout[-3000:]
+        talk(dialogue, 3)
+    with phones() as dialogue:
+        call(dialogue)
+        talk(dialogue, 3)
+    report = prober.report()
+    nothing_failed(report)
+    (after,) = authorities()
+    assert after != before
+    found = authority.progress(pillar)
+    assert found["phase"] == "stable"
+    assert [about["authority"] for about in found["issuers"]] == [after]
+    assert salt("sip-1", "kamailio.reaches_peers")
+    print(
+        f"{len(renew.held(pillar))} certificates of another intermediate CA in {took_s:.0f} s; "
+        f"0 failures of {sum(report['done'].values())} handshakes with {len(report['done'])} "
+        f"listeners, 1 held call"
+    )
