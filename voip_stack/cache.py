@@ -7,7 +7,6 @@ entry has a lock. Losing the cache costs time, nothing else: what runs is always
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from voip_stack import paths
+from voip_stack.locked import locked
 
 PARTIAL = ".partial-"
 
@@ -85,10 +85,7 @@ class Cache:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Held by one process of this machine at a time."""
-        directory = self.root / "locks"
-        directory.mkdir(parents=True, exist_ok=True)
-        with open(directory / name, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self.root / "locks" / name):
             yield
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from voip_stack import paths
+from voip_stack.locked import locked
 
 
 def read() -> dict[str, Any]:
@@ -22,9 +22,7 @@ def read() -> dict[str, Any]:
 def update(**facts: Any) -> dict[str, Any]:
     """Merge `facts` into the record, atomically; a None value removes its key. Returns all."""
     file = paths.deployment_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(file.with_suffix(".lock")):
         merged = {key: value for key, value in (read() | facts).items() if value is not None}
         write_atomic(file, json.dumps(merged, indent=2, sort_keys=True) + "\n")
     return merged

@@ -34,8 +34,8 @@ def expiring(host: str, data: Expiring) -> None:
     changes nothing.
     """
     if (host, data.name) not in renew.held(current(paths.pillar_dir())):
-        detail = f"certificate/expiring: the host has no certificate {data.name}"
-        security.report("event/not-its-own", host, detail)
+        what = f"the host has no certificate {data.name}"
+        security.not_its_own("certificate/expiring", host, what)
         return
     if outages.is_pausing(host, data.name):
         return

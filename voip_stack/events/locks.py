@@ -1,18 +1,14 @@
-"""One at a time: of a certificate's renewal, a service's repair, a rotation.
-
-A lock is the kernel's (flock), so a killed master leaves none behind.
-"""
+"""One at a time: of a certificate's renewal, a service's repair, a rotation."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import re
 import time
 from collections.abc import Iterator
 
 from voip_stack import paths
+from voip_stack.locked import locked
 from voip_stack.problem import Problem
 
 _PAUSE_S = 0.1
@@ -28,20 +24,9 @@ def one_at_a_time(name: str) -> Iterator[bool]:
 
     name: of this platform's own making, as `certificate/sip-1/kamailio`.
     """
-    folder = paths.state_dir() / "locks"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = folder / re.sub(r"[^A-Za-z0-9._-]", "_", name)
-    # An open file description of its own each time: threads of one process exclude each other too.
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+    file = paths.state_dir() / "locks" / re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    with locked(file, waits=False) as is_ours:
+        yield is_ours
 
 
 @contextlib.contextmanager

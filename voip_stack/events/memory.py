@@ -5,7 +5,6 @@ The master's threads and the command line both write it.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from voip_stack.deployment import write_atomic
+from voip_stack.locked import locked
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -26,9 +26,7 @@ def read(file: Path) -> dict[str, Any]:
 @contextmanager
 def changing(file: Path) -> Iterator[dict[str, Any]]:
     """Yield what is remembered, to be changed; kept when the block ends without an exception."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(file.with_suffix(".lock")):
         known = read(file)
         yield known
         write_atomic(file, json.dumps(known, indent=1) + "\n", 0o600)

@@ -6,7 +6,6 @@ put aside once it is large, and one generation is kept: nobody can fill the disk
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from voip_stack import paths
+from voip_stack.locked import locked
 
 LARGEST_BYTES = 8 * 1024 * 1024
 
@@ -29,13 +29,10 @@ def file(name: str) -> Path:
 
 def append(name: str, entry: dict[str, Any]) -> dict[str, Any]:
     """Add `entry` with the time (ISO 8601, UTC) to the record `name`. Returns what was written."""
-    directory().mkdir(mode=0o700, parents=True, exist_ok=True)
     now = time.time()
     written = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)), "time": now, **entry}
     target = file(name)
-    descriptor = os.open(directory() / f".{name}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(directory() / f".{name}.lock"):
         if target.exists() and target.stat().st_size > LARGEST_BYTES:
             target.replace(target.with_suffix(".jsonl.1"))
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
