@@ -175,3 +175,33 @@ def test_no_secret_in_any_argument(fake_baresip):
         assert "visible" not in json.dumps([event.data for event in remote.events])
         for file in Path(f"/proc/{pid}/cwd/").iterdir():
             assert "visible" not in file.read_text()
+
+
+def test_the_latest_of_a_growing_file_and_no_more(tmp_path):
+    """What was had is not had again, and takes no room any more."""
+    ua = agent.UserAgent("a", tmp_path, lambda message: None)
+    path = tmp_path / "heard.wav"
+    with open(path, "wb", buffering=0) as writer:
+        writer.write(b"header" * 1000 + b"tail")
+        assert ua.latest("heard.wav", 4) == b"tail"
+        writer.write(b"xy")
+        assert ua.latest("heard.wav", 4) == b"xy"
+        writer.write(b"later" * 10)
+        assert ua.latest("../heard.wav", 5) == b"later"
+        assert path.stat().st_blocks == 0
+
+
+@pytest.mark.parametrize("source", [b"", b"12", b"100\nprint(1)"])
+def test_an_agent_whose_host_has_gone_before_it_began_ends(source):
+    argv = [sys.executable, *remote_argv()[1:]]
+    done = subprocess.run(argv, input=source, capture_output=True, timeout=10, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def test_an_agent_that_does_not_start_is_ended(monkeypatch):
+    monkeypatch.setattr("voip_stack.call.remote.START_DEADLINE_S", 0.2)
+    remote = Remote(["sleep", "60"])
+    monkeypatch.setattr("voip_stack.call.remote.CLOSE_DEADLINE_S", 0.2)
+    with pytest.raises(CallError, match="did not start"):
+        remote.start()
+    assert remote._process.poll() is not None

@@ -11,6 +11,8 @@ Orders: {"id": 1, "op": ..., ...}; each is answered by {"id": 1, "ok": bool, ...
   command  ua, command, params, quiet: pass a command to baresip's ctrl_tcp
   sockets  ua: the TCP connections of that user agent
   read     ua, name: a file of its directory, base64
+  latest   ua, name, bytes: the end of a growing file, base64, no more than is new since the last
+           such order; what came before is given back to the memory
   close    ua: end that user agent
 Events: {"ua": "a", "t": monotonic seconds, "event": {...} | "log": "..." | "exit": code}
 """
@@ -152,6 +154,7 @@ class UserAgent:
         self.waiting: dict[str, asyncio.Future] = {}
         self.tasks: list[asyncio.Task] = []
         self.names: asyncio.DatagramTransport | None = None
+        self._taken: dict[str, int] = {}
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -246,6 +249,19 @@ class UserAgent:
         table = Path(f"/proc/{pid}/net/tcp").read_text()
         return parse_tcp_table(table, _socket_inodes(pid))
 
+    def latest(self, name: str, size: int) -> bytes:
+        """The last `size` bytes that were written to a file since the last call, and empty it.
+
+        The writer goes on at its own offset: what lies before becomes a hole.
+        """
+        with open(self.directory / Path(name).name, "r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(end - size, self._taken.get(name, 0)))
+            data = file.read()
+            self._taken[name] = end
+            file.truncate(0)
+        return data
+
     async def stop(self) -> None:
         """End the process by its pid, gently first; remove its directory."""
         if self._process is not None and self._process.returncode is None:
@@ -314,6 +330,9 @@ class Agent:
         if order["op"] == "read":
             path = agent.directory / Path(order["name"]).name
             return {"data": base64.b64encode(path.read_bytes()).decode()}
+        if order["op"] == "latest":
+            data = agent.latest(order["name"], order["bytes"])
+            return {"data": base64.b64encode(data).decode()}
         if order["op"] == "close":
             await agent.stop()
             return {}

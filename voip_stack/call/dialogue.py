@@ -15,6 +15,7 @@ from voip_stack.call.remote import Event, Remote
 from voip_stack.call.useragent import (
     QUIET,
     RECORDING,
+    SAMPLE_BYTES,
     Settings,
     StreamState,
     parse_audio_debug,
@@ -66,6 +67,8 @@ class Dialogue:
         settings = self.parties[ua]
         since = self.remote.position()
         self.remote.command(ua, "uanew", settings.account(), quiet=True)
+        if not settings.register_s:
+            return
         event = self.remote.wait(
             {ua: ["REGISTER_OK", "REGISTER_FAIL", "ENDED"]}, REGISTER_DEADLINE_S, since=since
         )
@@ -142,12 +145,12 @@ class Dialogue:
 
     def streams(self) -> dict[str, StreamState]:
         """Each party's counters, once no packet is under way any more."""
-        states = self._read_states()
+        states = self.states()
         deadline = time.monotonic() + DRAIN_DEADLINE_S
         while time.monotonic() < deadline:
             # Nothing tells that the last packet came: two equal readings in a row do.
             self.hold(DRAIN_INTERVAL_S)
-            again = self._read_states()
+            again = self.states()
             if again == states:
                 break
             states = again
@@ -183,7 +186,14 @@ class Dialogue:
     def recording(self, ua: str) -> bytes:
         return self.remote.read(ua, RECORDING)
 
-    def _read_states(self) -> dict[str, StreamState]:
+    def hears(self, ua: str, seconds: float) -> list[int]:
+        """What this party heard last: samples of at most so long, new since the last such call."""
+        rate = self.parties[ua].sample_rate
+        data = self.remote.latest(ua, RECORDING, round(seconds * rate) * SAMPLE_BYTES)
+        return list(memoryview(data[: len(data) // SAMPLE_BYTES * SAMPLE_BYTES]).cast("h"))
+
+    def states(self) -> dict[str, StreamState]:
+        """Each party's counters as they are; of `streams`, which waits until they stand still."""
         return {
             ua: parse_audio_debug(self.remote.command(ua, "audio_debug")) for ua in self.parties
         }

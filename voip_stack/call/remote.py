@@ -23,10 +23,12 @@ AGENT = Path(__file__).with_name("agent.py")
 # standard input is for the orders. Neither source nor order ever is an argument.
 BOOTSTRAP = (
     "import os,sys\n"
+    # The end of the input before the source has come: whoever wanted it has gone.
+    "read=lambda size: os.read(0,size) or sys.exit(1)\n"
     "n=b''\n"
-    "while not n.endswith(b'\\n'): n+=os.read(0,1)\n"
+    "while not n.endswith(b'\\n'): n+=read(1)\n"
     "left=int(n); s=b''\n"
-    "while len(s)<left: s+=os.read(0,left-len(s))\n"
+    "while len(s)<left: s+=read(left-len(s))\n"
     "exec(compile(s,'agent.py','exec'),{'__name__':'__main__'})"
 )
 START_DEADLINE_S = 10.0
@@ -92,7 +94,9 @@ class Remote:
             done = lambda: self._ready is not None or self._ended  # noqa: E731
             self._changed.wait_for(done, START_DEADLINE_S)
         if self._ready is None:
-            raise CallError("", f"the call agent did not start: {self._stderr()}")
+            error = CallError("", f"the call agent did not start: {self._stderr()}")
+            self.close()
+            raise error
 
     def open(self, ua: str, config: str, files: dict[str, str], names: dict[str, str]) -> int:
         """Start a user agent; the pid of its baresip.
@@ -112,6 +116,10 @@ class Remote:
 
     def read(self, ua: str, name: str) -> bytes:
         return base64.b64decode(self.order("read", ua, name=name)["data"])
+
+    def latest(self, ua: str, name: str, size: int) -> bytes:
+        """The end of a growing file: at most `size` bytes, none that was had before."""
+        return base64.b64decode(self.order("latest", ua, name=name, bytes=size)["data"])
 
     def order(self, op: str, ua: str, **arguments: Any) -> dict[str, Any]:
         """Give an order and wait for its answer. Raises CallError when it failed."""

@@ -13,6 +13,8 @@ ACCOUNT_NAME = re.compile(r"^[A-Za-z0-9*#+_.-]{1,64}$")
 PASSWORD = re.compile(r'^[^\s;"<>,]{1,128}$')
 # baresip's name for a codec: its RTP clock is not its sample rate for G.722 (RFC 3551, 4.5.2).
 CODECS = {"PCMA": "PCMA/8000/1", "PCMU": "PCMU/8000/1", "G722": "G722/16000/1"}
+# A recording: 16-bit samples of one channel, behind a header that is whole when the call has ended.
+SAMPLE_BYTES = 2
 # A bridge source without a player at its other end gives no frames, so nothing goes on the wire:
 # the call starts and ends quiet, and every counter on the way can be compared with the next.
 QUIET = "aubridge,quiet"
@@ -74,6 +76,8 @@ redial_attempts         0
 class Settings:
     """One user agent: who it is, where it registers, what it plays.
 
+    register_s: how long a registration lasts; 0: it does not register, and only calls.
+
     password_secret: the SIP password; it goes to the agent's standard input and into baresip's
     memory, never into a file, an argument or a log.
     """
@@ -89,6 +93,7 @@ class Settings:
     rtp_ports: tuple[int, int]
     module_path: str = "/usr/lib/baresip/modules"
     keying: str = "sdes"
+    register_s: int = 600
 
     def __repr__(self) -> str:
         return f"Settings({self.number}@{self.domain})"
@@ -106,6 +111,11 @@ class Settings:
         """The audio source that plays this user agent's tone."""
         return f"ausine,{self.tone_hz}"
 
+    @property
+    def sample_rate(self) -> int:
+        """Hz of what it hears and records."""
+        return int(CODECS[self.codec].split("/")[1])
+
     def account(self) -> str:
         """The account as `uanew` takes it: TLS to the proxy by name, SRTP or no call."""
         if not ACCOUNT_NAME.match(self.number) or not PASSWORD.match(self.password_secret):
@@ -115,7 +125,7 @@ class Settings:
             f";auth_pass={self.password_secret}"
             f';outbound="sip:{self.proxy_name}:{self.proxy_port};transport=tls"'
             f";{KEYING[self.keying]};audio_codecs={CODECS[self.codec]}"
-            ";answermode=manual;regint=600;ptime=20;mwi=no;call_transfer=no"
+            f";answermode=manual;regint={self.register_s};ptime=20;mwi=no;call_transfer=no"
         )
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +15,6 @@ if TYPE_CHECKING:
     from voip_stack.call.plan import Plan
     from voip_stack.call.report import CallReport
     from voip_stack.call.run import Options, Platform
-
-# An answer takes a tenth of it; a call must not wait for a minion that is being restarted.
-ASK_DEADLINE_S = 6
 
 
 def call(
@@ -62,12 +56,14 @@ def call(
     """
     from rich.console import Console
 
+    from voip_stack.call.deployed import deployed
+    from voip_stack.call.exclusive import one_at_a_time
     from voip_stack.call.plan import make_plan
     from voip_stack.call.report import as_json as as_object
     from voip_stack.call.run import Options
     from voip_stack.cli.hosts import pillar
 
-    platform, plan = _platform(make_plan(pillar(), caller, callee, codec))
+    platform, plan = deployed(make_plan(pillar(), caller, callee, codec))
     options = Options(
         duration_s=duration,
         wrong_password=wrong_password,
@@ -78,7 +74,7 @@ def call(
     progress = Console(stderr=True, highlight=False)
     out = Console(highlight=False)
     reports: list[CallReport] = []
-    with _one_at_a_time(progress):
+    with one_at_a_time(progress.print):
         _make_calls(plan, platform, options, count, reports, progress, None if as_json else out)
     if as_json:
         typer.echo(json.dumps(as_object(reports), indent=2))
@@ -117,62 +113,7 @@ def _make_calls(
             print_report(report, out)
 
 
-@contextmanager
-def _one_at_a_time(progress: Console) -> Iterator[None]:
-    """Two runs at once would answer each other's calls: the second waits for the first."""
-    import fcntl
-
-    from voip_stack import paths
-    from voip_stack.problem import Problem
-
-    path = paths.state_dir() / "call.lock"
-    try:
-        lock = open(path, "w")  # noqa: SIM115 - closed below, with the lock
-    except OSError as err:
-        raise Problem("There is no platform to call through", str(path), "./voip up") from err
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress.print("another `voip call` runs in this checkout: waiting for its end")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _print_steps(progress: Console, report: CallReport, prefix: str) -> None:
     """The finished steps with their times, on standard error."""
     steps = ", ".join(f"{name} {ms / 1000:.1f} s" for name, ms in report.steps)
     progress.print(f"[dim]{prefix}{steps}; {report.elapsed_s} s in all[/]", soft_wrap=True)
-
-
-def _platform(plan: Plan) -> tuple[Platform, Plan]:
-    """The deployed platform behind this checkout, and the plan as this machine has to do it."""
-    from voip_stack import paths, vault
-    from voip_stack.call.outside import from_here
-    from voip_stack.call.run import Platform
-    from voip_stack.cli.hosts import provider_of
-    from voip_stack.master import client
-    from voip_stack.problem import Problem
-
-    def ca_pem() -> str:
-        try:
-            return paths.ca_file().read_text()
-        except OSError as err:
-            raise Problem(
-                "The platform's root certificate is not here", str(paths.ca_file()), "./voip up"
-            ) from err
-
-    provider = provider_of()
-    command: Callable[[str, Sequence[str]], Sequence[str]] = provider.command
-    if provider.name != "lab":
-        # Only the lab has a guest for the outside: elsewhere this machine is the outside.
-        plan, command = from_here(plan)
-    return (
-        Platform(
-            ca_pem=ca_pem,
-            passwords=vault.subscriber_passwords,
-            command=command,
-            ask=partial(client.call, timeout_s=ASK_DEADLINE_S),
-        ),
-        plan,
-    )
