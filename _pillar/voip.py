@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 def ext_pillar(minion_id, pillar, checkout, state_dir):
     """Return {"voip", "beacons", "schedule"} for `minion_id`, {} for a host not in the topology."""
-    from voip_stack.pillar import compile_for, current
+    from voip_stack.pillar import compile_for, current, trial
     from voip_stack.pillar.beacons import compile_beacons
     from voip_stack.pillar.schedule import compile_schedule
 
-    model = current(Path(checkout) / "pillar")
+    model = trial.lay_over(current(Path(checkout) / "pillar"), trial.read(Path(state_dir)))
     if minion_id not in model.minions():
         log.warning("Minion %s is not in pillar/topology.yaml: it gets no pillar", minion_id)
         return {}

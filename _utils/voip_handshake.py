@@ -43,13 +43,41 @@ def shown(address, port, timeout_s=1.0, negotiation=None, pair=None, ca_file=Non
         context.load_verify_locations(ca_file)
     if pair:
         context.load_cert_chain(*pair)
+    with _connected(context, address, port, timeout_s, negotiation) as link:
+        found = hashlib.sha256(link.getpeercert(binary_form=True)).hexdigest()
+        with contextlib.suppress(OSError):
+            _part(link)
+        return found
+
+
+def verified(context, name, address, port, timeout_s=1.0, negotiation=None):
+    """Return the certificate (x509.Certificate) that address:port shows, verified by `context`.
+
+    name: what the certificate must be for. Unlike `shown`, a server that then refuses our own
+    certificate (in TLS 1.3 it says so after the handshake) raises ssl.SSLError as well.
+    """
+    with _connected(context, address, port, timeout_s, negotiation, name) as link:
+        found = x509.load_der_x509_certificate(link.getpeercert(binary_form=True))
+        try:
+            _part(link)
+        except ssl.SSLError as err:
+            if "ALERT" in (err.reason or ""):
+                raise
+        except OSError:
+            pass  # it just ended the connection, or says no goodbye: it had taken us
+        return found
+
+
+@contextlib.contextmanager
+def _connected(context, address, port, timeout_s, negotiation, name=None):
     with socket.create_connection((address, port), timeout_s) as plain:
         if negotiation:
             NEGOTIATIONS[negotiation](plain)
-        with context.wrap_socket(plain) as link:
-            found = hashlib.sha256(link.getpeercert(binary_form=True)).hexdigest()
-            # Parting in good order: some servers log an error for a connection that just ends.
-            with contextlib.suppress(OSError):
-                link.settimeout(0.05)
-                link.unwrap()
-            return found
+        with context.wrap_socket(plain, server_hostname=name) as link:
+            yield link
+
+
+def _part(link):
+    """Parting in good order: some servers log an error for a connection that just ends."""
+    link.settimeout(0.05)
+    link.unwrap()

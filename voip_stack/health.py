@@ -7,7 +7,7 @@ from typing import Any
 
 from voip_stack import deployment, paths, providers
 from voip_stack.master import client, daemon
-from voip_stack.pillar import Pillar, load
+from voip_stack.pillar import Pillar, load, trial
 from voip_stack.problem import Problem
 from voip_stack.repair import state
 
@@ -48,6 +48,8 @@ class Health:
     components: list[Component] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
     maintenance: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # A trial of other certificate lives that is on: {certificate_ttl_s, renew_fraction, began}.
+    trial: dict[str, Any] | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -82,6 +84,8 @@ def look() -> Health:
     )
     health.guests = {host: guest.as_dict() for host, guest in provider.guests().items()}
     health.maintenance = state.maintenance()
+    on = trial.read(paths.state_dir())
+    health.trial = on.model_dump() if on else None
     health.minions = dict.fromkeys(pillar.minions(), False)
     if process is not None:
         _ask(health, pillar)

@@ -72,6 +72,17 @@ def test_generated_secrets_are_kept_and_never_shown(provisioned):
     assert before["password"] not in json.dumps(ret.raw)
 
 
+def test_sealed_by_the_api_until_it_is_unsealed(provisioned):
+    """By a token that is good for nothing afterwards: none is left, and nothing else changed."""
+    assert provisioned.modules.openbao.seal() is True
+    assert provisioned.modules.openbao.status()["sealed"] is True
+    kept = json.loads((provisioned.etc / "openbao" / "unseal.json").read_text())
+    assert set(kept) == {"unseal_keys"}
+    assert provisioned.modules.openbao.unseal() is True
+    assert provisioned.modules.openbao.status()["sealed"] is False
+    assert provisioned.modules.openbao.provisioner_drift() == []
+
+
 def test_killed_server_is_sealed_and_the_state_unseals_it(provisioned, server):
     server.kill()
     server.start()

@@ -26,6 +26,7 @@ from voip_stack.cli import (
     salt,
     secrets,
     shell,
+    soak,
     status,
     test,
     up,
@@ -76,6 +77,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, dict[str, Any]]] = [
     ("salt", salt.salt, "Salt's `salt` with this checkout's master.", PASS_THROUGH),
     ("test", test.run_tests, "The tests, the lab brought up for them.", PASS_THROUGH),
     ("bench", bench.bench, "Measure, and compare with the goals.", {}),
+    ("soak", soak.soak, "Certificates replaced under load, for long.", {}),
     ("destroy", destroy.destroy, "Remove everything `up` made.", {}),
 ]
 for _name, _function, _line, _settings in COMMANDS:

@@ -76,6 +76,11 @@ def _show(health: Health) -> None:
 
     for host, entry in sorted(health.maintenance.items()):
         console.print(line(host, entry), markup=False)
+    if health.trial:
+        from voip_stack.pillar.trial import Trial
+        from voip_stack.soak.trials import words
+
+        console.print(words(Trial(**health.trial)), markup=False)
     for component, why in health.unavailable.items():
         console.print(f"unavailable: {component}: {why}", markup=False)
 

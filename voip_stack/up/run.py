@@ -15,6 +15,7 @@ from voip_stack.packages.prepare import packages_dir
 from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Provider
+from voip_stack.soak import trials
 from voip_stack.steps import Step, Steps
 from voip_stack.up import converge, machine
 from voip_stack.up.summary import Summary
@@ -49,12 +50,16 @@ def run(name: str | None, *, yes: bool, dry_run: bool = False) -> Summary:
             step.done(f"{len(provider.guests())} guests")
         with steps.step("Wait for the minions") as step:
             wait_for_minions(pillar, step)
+        trial_lifted = trials.lift()
         with steps.step("Converge the hosts with Salt") as step:
             done = converge.orchestrate("up", step)
             summary.hosts = done.hosts
             step.done(
                 ", ".join(f"{host}: {len(r.changed)} changed" for host, r in done.hosts.items())
             )
+        if trial_lifted:
+            with steps.step("Take back the trial of short certificate lives") as step:
+                trials.finish(pillar, step)
         with steps.step("Keep what was downloaded for the next time") as step:
             provider.settle(step)
         deployment.update(converged=time.strftime("%Y-%m-%dT%H:%M:%S%z"))

@@ -1,0 +1,57 @@
+"""`./voip soak KIND`."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+MINUTES = {"certificates": 30.0, "sealed": 10.0}
+
+
+class Kind(StrEnum):
+    certificates = "certificates"
+    sealed = "sealed"
+
+
+def soak(
+    kind: Annotated[Kind, typer.Argument(help="Which soak.")],
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes", min=1, max=1440, help="How long; 30 for certificates, 10 for sealed."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Calls, registrations and handshakes go on while certificates are replaced; exit 1 when not.
+
+    certificates: every certificate lives 3 minutes, and is renewed again and again. sealed: the
+    Vault is sealed while every certificate falls due, then unsealed. Ten calls are always up, and
+    every listener is asked for a verified TLS handshake three times a second. Afterwards, and after
+    a Ctrl-C, certificates have their ordinary life again; of a run that was killed, the next soak
+    or `./voip up` sees to that.
+
+    \b
+    JSON: {soak, ok, broken: [promise], minutes, began, life_s,
+      certificates: [{host, name, listeners, renewed, needed, left_s, caught_up_s}],
+      calls: {lowest, made, looks, registrations, failed,
+              failures: [{at, caller, callee, is_held, reason}]},
+      handshakes: {listeners, done, failed, failures: [{host, listener, at, reason}]},
+      daemons: {watched, restarted: [what]}, sealed: {for_s, calls_made, until_the_end} or null}.
+    Kept in .voip/soak/ as well.
+    \b
+    Examples:
+      ./voip soak certificates
+      ./voip soak certificates --minutes 5 --json
+      ./voip soak sealed
+    """
+    from voip_stack.soak.report import table
+    from voip_stack.soak.run import run
+
+    report = run(kind, minutes or MINUTES[kind])
+    typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else table(report))
+    if report.broken:
+        raise typer.Exit(1)

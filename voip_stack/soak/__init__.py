@@ -1,0 +1,1 @@
+"""Soak runs: calls, registrations and handshakes go on while certificates are replaced."""
