@@ -26,18 +26,28 @@ def ask(timeout_s, address, port, name, domain, ca_file, certificate=None):
     Statuses: a proxy says 200; a PBX may say 404 or 401 and is alive; 500 and above is not well.
     """
     with voip_probe_link.tls(address, port, name, ca_file, timeout_s, certificate) as link:
-        text = _REQUEST.format(
-            domain=domain,
-            address=address,
-            local=link.getsockname()[1],
-            branch=secrets.token_hex(8),
-            tag=secrets.token_hex(6),
-            call_id=secrets.token_hex(12),
-        )
-        link.sendall(text.replace("\n", "\r\n").encode())
-        code = status(voip_probe_link.until(link, b"\r\n\r\n"))
+        code = exchange(link, address, domain)
     if code >= 500:
         raise ValueError(f"answered {code}")
+
+
+def exchange(link, address, domain):
+    """Send one OPTIONS by `link`, a connection from `address`. Returns its reply's status code."""
+    link.sendall(request(address, link.getsockname()[1], domain))
+    return status(voip_probe_link.until(link, b"\r\n\r\n"))
+
+
+def request(address, port, domain):
+    """An OPTIONS from address:port, as bytes."""
+    text = _REQUEST.format(
+        domain=domain,
+        address=address,
+        local=port,
+        branch=secrets.token_hex(8),
+        tag=secrets.token_hex(6),
+        call_id=secrets.token_hex(12),
+    )
+    return text.replace("\n", "\r\n").encode()
 
 
 def status(reply):

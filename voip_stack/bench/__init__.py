@@ -13,6 +13,10 @@ BENCHES = {
     "up": ("voip_stack.bench.up", "a fresh copy of this checkout: up, up again, destroy"),
     "up-cold": ("voip_stack.bench.up_cold", "the same with an empty cache"),
     "repair": ("voip_stack.bench.repair", "how long a killed or hanging service is away"),
+    "reloads": (
+        "voip_stack.bench.reloads",
+        "certificates of the SIP daemons replaced under TLS clients",
+    ),
     "media-kernel": (
         "voip_stack.bench.media_kernel",
         "CPU for a forwarded packet, user space and kernel, under qemu",

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from voip_stack import deployment
+from voip_stack.bench.repair import PYTHON
 from voip_stack.pillar import Pillar, compile_for
+from voip_stack.pillar.health import TLS
 from voip_stack.providers.base import Provider
 
 PROGRAM = Path(__file__).with_name("handshake_watch.py")
-PYTHON = "/opt/voip-minion/bin/python"
-DIRECTORY = "/etc/voip-stack/tls"
 EVERY_S = 0.33
 # A device waits longer; a machine that does everything at once may take its time.
 TIMEOUT_S = 5.0
@@ -141,7 +141,7 @@ def _order(certificates: dict[str, dict[str, Any]], limit_s: float) -> dict[str,
     }
     return {
         "targets": targets,
-        "directory": DIRECTORY,
+        "directory": TLS,
         "every_s": EVERY_S,
         "timeout_s": TIMEOUT_S,
         "limit_s": limit_s,

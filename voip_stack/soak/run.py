@@ -27,7 +27,7 @@ from voip_stack.steps import Step, Steps, elapsed
 
 LIFE_S = 180
 # Sealed: certificates fall due soon after the seal, and outlive it by enough to be caught up with.
-DUE_S = 60
+DUE_S = 30
 SPARE_S = 300
 # What the rest of a run takes at most: setting up, catching up, taking back.
 MARGIN_S = 900
