@@ -64,6 +64,10 @@ def since(began, host, service):
     ]
 
 
+def repaired(began, host, service):
+    return [item for item in since(began, host, service) if item["outcome"] == "repaired"]
+
+
 def alerts(began, host):
     return [item["kind"] for item in record.read("alerts", began) if item["host"] == host]
 
@@ -103,6 +107,12 @@ def test_every_daemon_that_hangs_is_repaired_and_recorded(pillar, provider, well
         assert (incidents.evidence_dir() / f"{item['id']}.txt").stat().st_mode & 0o077 == 0
 
 
+def active(on, host, service):
+    """systemd's word for a service's unit."""
+    unit = hosts.unit(host, service)
+    return on(host, "systemctl", "show", "-p", "ActiveState", "--value", unit).strip()
+
+
 def test_a_service_waits_for_its_database(on, eventually, well_again):
     """PostgreSQL is stopped by an operator: the pooler cannot serve, and is not to blame."""
     unit = hosts.unit("devstack", "postgresql")
@@ -112,14 +122,37 @@ def test_a_service_waits_for_its_database(on, eventually, well_again):
     try:
         eventually(lambda: "service/left" in alerts(well_again, "devstack"), 45, 0.5)
         eventually(lambda: hosts.probe("sip-1", "pgbouncer"), 15, 0.5)
-        assert on(
-            "devstack", "systemctl", "show", "-p", "ActiveState", "--value", unit
-        ).strip() == ("inactive")
+        assert active(on, "devstack", "postgresql") == "inactive"
     finally:
         on("devstack", "systemctl", "start", unit)
     hosts.answers("sip-1", "pgbouncer", 60)
     assert on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", pooler) == before
-    assert not [i for i in since(well_again, "sip-1", "pgbouncer") if i["outcome"] == "repaired"]
+    assert repaired(well_again, "sip-1", "pgbouncer") == []
+
+
+def test_what_hangs_together_is_repaired_in_order(on, eventually, well_again):
+    """The pooler and its database both hang: the database first, the pooler has waited for it."""
+    stop(on, "devstack", "postgresql")
+    stop(on, "sip-1", "pgbouncer")
+
+    (pooler,) = eventually(lambda: repaired(well_again, "sip-1", "pgbouncer"), 90, 0.5)
+    (database,) = repaired(well_again, "devstack", "postgresql")
+    assert database["time"] < pooler["time"]
+    assert "waited: devstack/postgresql is down" in pooler["done"]
+    hosts.answers("sip-1", "pgbouncer", 10)
+
+
+def test_what_an_operator_stopped_stays_stopped(on, eventually, well_again, pillar):
+    unit = hosts.unit("media-1", "rtpengine")
+    on("media-1", "systemctl", "stop", unit)
+    eventually(lambda: "service/left" in alerts(well_again, "media-1"), 45, 0.5)
+    time.sleep(pillar.repair.repeat_s + 5)  # reported again, looked at again
+    assert active(on, "media-1", "rtpengine") == "inactive"
+    (incident,) = since(well_again, "media-1", "rtpengine")
+    assert (incident["outcome"], incident["done"]) == ("left", [])
+    assert alerts(well_again, "media-1") == ["service/left"]
+    on("media-1", "systemctl", "start", unit)
+    eventually(lambda: not state.is_remembered("media-1", "rtpengine"), 30, 0.5)
 
 
 def test_maintenance_is_respected(on, eventually, well_again):
