@@ -232,7 +232,7 @@ def _variable(session, channel, variable):
 
 
 def reload():
-    """Read dialplan, trunks, users and certificates again; calls and connections go on.
+    """Read dialplan, trunks and users again where their files changed; calls and connections go on.
 
     The transport's other settings, and modules, want a restart.
     """
@@ -241,14 +241,15 @@ def reload():
 
 def reload_certificate():
     """Show the certificate on disk to new connections of SIP, AMI and ARI; open ones go on."""
+    # AMI and ARI read a certificate again only when one of their files has changed: an empty one
+    # that they include is there to be touched. Not at each reload: they set TLS up anew in place,
+    # and refuse the handshakes of that moment.
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(os.path.join(_DIRECTORY, "reload.conf"))
     return _reload(*_CERTIFIED)
 
 
 def _reload(*modules):
-    # AMI and ARI read a certificate again only when one of their files has changed: an empty one
-    # that they include is there to be touched.
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(os.path.join(_DIRECTORY, "reload.conf"))
     for module in modules:
         __salt__["asterisk_users.command"](f"module reload {module}")
     return True
