@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import tempfile
+import time
 
 import voip_kamailio
 from salt.exceptions import CommandExecutionError
@@ -27,8 +28,12 @@ _RELOADS = {
     "dispatcher.list": "dispatcher.reload",
     "address.list": "permissions.addressReload",
     "tables/feature": "htable.reload",
+    "tables/rtpengine": "rtpengine.reload",
 }
-_NO_TABLE = ("No htable db_url", "No such htable")
+_NO_TABLE = ("No htable db_url", "No such htable", "No Database URL")
+# The rtpengine module reads its table at most every ten seconds.
+_TOO_SOON = "try later"
+_PATIENCE_S = 15
 _ARGUMENTS = {"tables/feature": ["feature"]}
 
 
@@ -136,7 +141,7 @@ def dispatchers():
 
 
 def media_relays():
-    """Return the RTPEngines: [{url, state}], state as of dispatchers()."""
+    """Return the RTPEngines: [{url, state}], state "active", "inactive" or "drained"."""
     return voip_kamailio.media_relays(rpc("rtpengine.show", "all") or [])
 
 
@@ -206,12 +211,23 @@ def reload_tables(files):
     read = [name for name in sorted(files) if name in _RELOADS]
     for name in read:
         try:
-            rpc(_RELOADS[name], *_ARGUMENTS.get(name, []))
+            _patiently(_RELOADS[name], *_ARGUMENTS.get(name, []))
         except CommandExecutionError as err:
             # An older routing has no such table: it is replaced, and the proxy restarted, next.
             if not str(err).endswith(_NO_TABLE):
                 raise
     return [_RELOADS[name] for name in read]
+
+
+def _patiently(method, *params):
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return rpc(method, *params)
+        except CommandExecutionError as err:
+            if not str(err).endswith(_TOO_SOON) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def reload_tls():

@@ -1,6 +1,8 @@
-"""Ask RTPEngine over its ng control protocol (UDP), from media-1 itself or from the SIP tier.
+"""Ask RTPEngine over its ng control protocol (UDP), from a media host or from the SIP tier.
 
-Other hosts get no answer: their packets are dropped by media-1's firewall. Needs no Vault access.
+Other hosts get no answer: their packets are dropped by the media hosts' firewall. Needs no Vault
+access. `host` names a relay by the host that it is at home on, wherever it is just now; without it
+a media host asks the relays that are on it, any other host asks all.
 """
 
 import os
@@ -11,6 +13,7 @@ import time
 
 import voip_ng
 import voip_options
+import voip_relays
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "rtpengine"
@@ -26,7 +29,7 @@ def __virtual__():
 
 def _voip():
     voip = __pillar__.get("voip", {})
-    if not voip.get("peers", {}).get("media"):
+    if not voip.get("relays"):
         raise SaltInvocationError("pillar names no media host")
     return voip
 
@@ -34,13 +37,14 @@ def _voip():
 def _targets(host):
     voip = _voip()
     port = voip["ports"]["rtpengine"]["ng"]
-    if host is None and "media" in voip["self"]["roles"]:
-        return [(voip["self"]["addresses"]["internal"], port)]
-    if host is None:
-        return [(address, port) for address in voip["peers"]["media"]]
-    if "media" not in voip["hosts"].get(host, {}).get("roles", []):
-        raise SaltInvocationError(f"{host} is no media host in pillar")
-    return [(voip["hosts"][host]["internal"], port)]
+    wanted = voip["relays"]
+    if host is not None:
+        wanted = [relay for relay in wanted if relay["name"] == host]
+        if not wanted:
+            raise SaltInvocationError(f"{host} is no media host in pillar")
+    elif "media" in voip["self"]["roles"]:
+        wanted = [relay for relay in wanted if voip_relays.is_here(relay["internal"])]
+    return [(relay["internal"], port) for relay in wanted]
 
 
 def _ask(target, command, **arguments):
@@ -77,21 +81,19 @@ def _receive(link, cookie, deadline):
 
 
 def _first(host, command, **arguments):
-    """Ask the media hosts in turn until one knows the call."""
-    error = None
+    """Ask the relays in turn until one knows the call."""
+    error = CommandExecutionError("no relay's calls are on this host just now")
     for target in _targets(host):
         try:
             return _ask(target, command, **arguments)
         except CommandExecutionError as err:
             # Unknown call is the better answer than a dead neighbour.
-            error = err if error is None or isinstance(err, voip_ng.NoSuchCall) else error
+            error = error if isinstance(error, voip_ng.NoSuchCall) else err
     raise error
 
 
 def ping(host=None):
-    """Return {address: milliseconds} of the media hosts that answer, raise when one does not.
-
-    host: one media host's name; default: this host, or every media host when it is not one.
+    """Return {address: milliseconds} of the relays that answer, raise when one does not.
 
     CLI Example:
 
@@ -134,9 +136,8 @@ def legs(call_id, host=None):
         salt media-1 rtpengine.legs 3f1c2a@198.18.64.100
     """
     names = {}
-    for entry in _voip()["hosts"].values():
-        if "media" in entry["roles"]:
-            names |= {entry[net]: net for net in ("internal", "external") if net in entry}
+    for relay in _voip()["relays"]:
+        names |= {relay[net]: net for net in ("internal", "external") if net in relay}
     return voip_ng.legs(query(call_id, host), names)
 
 
@@ -192,7 +193,9 @@ def _said(option):
 
 
 def status():
-    """Return mode, reason, version, sessions and uptime_s of the daemon on this host.
+    """Return mode, reason, version and relays of this host, and the counters of these together.
+
+    relays: those whose calls are here now. uptime_s: of the one that started last.
 
     CLI Example:
 
@@ -200,13 +203,14 @@ def status():
 
         salt media-1 rtpengine.status
     """
-    ((_, counters),) = statistics(__grains__["id"]).items()
+    counters = list(statistics().values())
     return forwarding() | {
         "version": version(),
-        "sessions": counters["current"]["sessionsown"],
-        "sessions_total": int(counters["total"]["managedsessions"]),
-        "rejected": int(counters["total"]["rejectedsessions"]),
-        "uptime_s": int(counters["total"]["uptime"]),
+        "relays": [item["name"] for item in voip_relays.here(_voip())],
+        "sessions": sum(int(item["current"]["sessionsown"]) for item in counters),
+        "sessions_total": sum(int(item["total"]["managedsessions"]) for item in counters),
+        "rejected": sum(int(item["total"]["rejectedsessions"]) for item in counters),
+        "uptime_s": min((int(item["total"]["uptime"]) for item in counters), default=0),
     }
 
 
@@ -231,6 +235,7 @@ def check_config(stage):
         raise CommandExecutionError(f"rtpengine.conf: unknown option {', '.join(unknown)}")
     if int(options["port-min"]) >= int(options["port-max"]):
         raise CommandExecutionError("rtpengine.conf: port-min is not below port-max")
-    addresses = list(_voip()["self"]["addresses"].values())
+    relays = voip_relays.instances(_voip())
+    addresses = [address for relay in relays for address in relay["addresses"].values()]
     argv = [_BINARY, "--foreground", "--log-stderr", f"--config-file={path}"]
     __salt__["voip_config.trial"](argv, user="rtpengine", addresses=addresses)

@@ -1,4 +1,7 @@
-"""Redis on its own machine: its ACL file, made from the Vault's passwords, and its health.
+"""The platform's Redis servers: their ACL files, made from the Vault's passwords, and their health.
+
+There are two, by component: `redis`, and `callstore` for the media relays' live calls. Each host's
+login for one is the secret of the component's name.
 
 The file holds SHA-256 digests only. The passwords are random (192 bits), so a digest gives nothing
 away; Redis itself stores no stronger form. On an existing server (pillar: external) the same users
@@ -20,7 +23,6 @@ from voip_errors import Unavailable
 
 __virtualname__ = "voip_redis"
 
-ACL_FILE = "/etc/redis/users.acl"
 HEALTH_USER = "health"
 
 
@@ -28,23 +30,23 @@ def __virtual__():
     return __virtualname__
 
 
-def users():
-    """Return {host: rights}: who may use Redis, by pillar's roles and provisioned secrets."""
+def users(component="redis"):
+    """Return {host: rights}: who may use it, by pillar's roles and provisioned secrets."""
     voip = __pillar__["voip"]
-    rights = voip["redis"]["users"]
+    rights = voip[component]["users"]
     return {
         host: next(rights[role] for role in entry["roles"] if role in rights)
         for host, entry in sorted(voip["provisioning"].items())
-        if "redis" in entry["secrets"] and set(rights) & set(entry["roles"])
+        if component in entry["secrets"] and set(rights) & set(entry["roles"])
     }
 
 
-def difference(users, path=ACL_FILE):
+def difference(users, path, component="redis"):
     """Return {user: {"old", "new"}} of the users that the ACL file has otherwise; no digest.
 
-    Policy: `provision`, to read each user's hosts/<user>/redis.
+    Policy: `provision`, to read each user's hosts/<user>/<component>.
     """
-    current, wanted = _parse(_text(path)), _parse(_render(users))
+    current, wanted = _parse(_text(path)), _parse(_render(users, component))
     return {
         name: {
             "old": "other rights or password" if name in current else None,
@@ -55,13 +57,13 @@ def difference(users, path=ACL_FILE):
     }
 
 
-def write(users, path=ACL_FILE, group="redis"):
+def write(users, path, group="redis", component="redis"):
     """Write the ACL file, readable by Redis only, and have a running Redis load it."""
     try:
-        before = _administrator()
+        before = _administrator(component)
     except Unavailable:
         before = None  # it reads the file when it starts
-    voip_files.write(path, _render(users), 0o640, grp.getgrnam(group).gr_gid)
+    voip_files.write(path, _render(users, component), 0o640, grp.getgrnam(group).gr_gid)
     if before is not None:
         _run(before, "ACL", "LOAD")
     return True
@@ -108,23 +110,31 @@ def set_remote(users):
 
 def load_certificate():
     """Have Redis read its certificate and key again; connections stay."""
-    client = _administrator()
+    return _load_certificate("redis")
+
+
+def load_callstore_certificate():
+    """As `load_certificate`, of the media relays' Redis."""
+    return _load_certificate("callstore")
+
+
+def _load_certificate(component):
     directory = __salt__["voip_pki.directory"]()
     _run(
-        client,
-        *("CONFIG", "SET", "tls-cert-file", f"{directory}/redis.crt"),
-        *("tls-key-file", f"{directory}/redis.key"),
+        _administrator(component),
+        *("CONFIG", "SET", "tls-cert-file", f"{directory}/{component}.crt"),
+        *("tls-key-file", f"{directory}/{component}.key"),
     )
     return True
 
 
-def takes(pair):
+def takes(pair, component="redis"):
     """Tell whether Redis lets this host in by `pair`; raises Unavailable when it cannot say.
 
     pair: {"username", "password"}. Only for use by other modules: a job's arguments are logged.
     """
     try:
-        _client(pair).ping()
+        _client(pair, component).ping()
     except redis.AuthenticationError:
         return False
     except redis.exceptions.NoPermissionError:
@@ -134,36 +144,46 @@ def takes(pair):
     return True
 
 
-def ping():
-    """Return True when Redis answers this host over verified TLS. Raises Unavailable."""
-    return _run(_administrator(), "PING") in (True, b"PONG", "PONG")
+def takes_callstore(pair):
+    """As `takes`, of the media relays' Redis."""
+    return takes(pair, "callstore")
 
 
-def _administrator():
+def ping(component="redis"):
+    """Return True when it answers this host over verified TLS. Raises Unavailable."""
+    return _run(_administrator(component), "PING") in (True, b"PONG", "PONG")
+
+
+def ping_callstore():
+    """As `ping`, of the media relays' Redis."""
+    return ping("callstore")
+
+
+def _administrator(component="redis"):
     """A verified session as this host, whose role may load the ACL file and the certificate."""
     voip = __pillar__["voip"]
-    if voip["redis"]["external"]:
+    if voip[component].get("external"):
         known = __salt__["voip_vault_admin.read"]("services/redis")
     else:
-        known = __salt__["voip_vault.read"](f"hosts/{__opts__['id']}/redis")
+        known = __salt__["voip_vault.read"](f"hosts/{__opts__['id']}/{component}")
     if not known:
         raise Unavailable(
             "the existing Redis' administrator is not in the Vault: write username and password "
             "to services/redis of the KV mount"
         )
     try:
-        client = _client(known)
+        client = _client(known, component)
         client.ping()
     except (redis.RedisError, OSError) as err:
         raise Unavailable(f"Redis does not let {__opts__['id']} in: {err}") from err
     return client
 
 
-def _client(pair):
+def _client(pair, component="redis"):
     voip = __pillar__["voip"]
     return redis.Redis(
-        host=voip["endpoints"]["redis"],
-        port=voip["ports"]["redis"]["redis"],
+        host=voip["endpoints"][component],
+        port=voip["ports"][component]["redis"],
         username=pair["username"],
         password=pair["password"],
         ssl=True,
@@ -180,19 +200,19 @@ def _run(client, *command):
         raise CommandExecutionError(f"Redis refuses {command[0]}: {err}") from err
 
 
-def _render(users):
+def _render(users, component="redis"):
     lines = ["user default off resetkeys resetchannels -@all"]
     # The health probe's: it needs no password, and PING is all that it may say.
     lines.append(f"user {HEALTH_USER} on nopass resetkeys resetchannels -@all +ping")
-    lines += [f"user {name} {' '.join(rules)}" for name, rules in _rules(users).items()]
+    lines += [f"user {name} {' '.join(rules)}" for name, rules in _rules(users, component).items()]
     return "\n".join(lines) + "\n"
 
 
-def _rules(users):
+def _rules(users, component="redis"):
     """{user: [ACL rule, ...]}, passwords as their digests: two of them in a rotation's middle."""
     found = {}
     for name, rights in sorted(users.items()):
-        document = __salt__["voip_vault_admin.read"](f"hosts/{name}/redis")
+        document = __salt__["voip_vault_admin.read"](f"hosts/{name}/{component}")
         passwords = [pair["password"] for pair in voip_credentials.accepted(document)] or [""]
         found[name] = [
             "on",

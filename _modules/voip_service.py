@@ -12,7 +12,9 @@ __virtualname__ = "voip_service"
 
 _STAMPS = "/run/voip-stack"
 _TIMEOUT_S = 90
-_PROPERTIES = "ActiveState,SubState,UnitFileState,NeedDaemonReload,ExecMainStartTimestampMonotonic"
+_PROPERTIES = (
+    "ActiveState,SubState,Result,UnitFileState,NeedDaemonReload,ExecMainStartTimestampMonotonic"
+)
 
 
 def __virtual__():

@@ -5,12 +5,17 @@ One job for everything, so that a status of all hosts costs one round trip.
 
 import subprocess
 
+import voip_relays
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "voip_status"
 
 # Units whose name is not the component's.
-UNITS = {"redis": "redis-server", "rtpengine": "rtpengine-daemon"}
+UNITS = {
+    "redis": "redis-server",
+    "callstore": "redis-server@calls",
+    "rtpengine": "rtpengine-daemon",
+}
 
 
 def __virtual__():
@@ -21,17 +26,26 @@ def report():
     """Return {component: {unit, active, version, minimum, safe, why, is_safe, source, note,
     problem}}.
 
-    active: systemd's word (active, failed, ...). version: None when not installed. is_safe: None
-    without a version. source: where the package was taken from. note: what an operator should know
-    (RTPEngine without its kernel module). problem: why it is not well although its unit may be
-    active (a version that is refused, a sealed Vault), "" when it is.
+    active: systemd's word (active, failed, ...), or standby. version: None when not installed.
+    is_safe: None without a version. source: where the package was taken from. note: what an
+    operator should know (RTPEngine without its kernel module). problem: why it is not well although
+    its unit may be active (a version that is refused, a sealed Vault), "" when it is.
 
     CLI Example: salt '*' voip_status.report
     """
     names = __pillar__.get("voip", {}).get("self", {}).get("components", [])
     versions = __salt__["voip_package.status"]()
     active = _active([unit(name) for name in names])
+    if "rtpengine" in names:
+        active[unit("rtpengine")] = _relay_state(active[unit("rtpengine")])
     return {name: _component(name, versions.get(name, {}), active[unit(name)]) for name in names}
+
+
+def _relay_state(word):
+    """ "standby" where the own relay's addresses are at another host: the unit has to wait."""
+    own = voip_relays.instances(__pillar__["voip"])[0]
+    here = voip_relays.is_here(own["addresses"]["internal"])
+    return "standby" if own["floats"] and not here and word != "failed" else word
 
 
 def unit(name):
@@ -74,7 +88,9 @@ def _look(name):
     try:
         if name == "rtpengine":
             forwarding = __salt__["rtpengine.forwarding"]()
-            return f"{forwarding['mode']}: {forwarding['reason']}", forwarding["problem"]
+            relays = ", ".join(item["name"] for item in voip_relays.here(__pillar__["voip"]))
+            note = f"{forwarding['mode']}: {forwarding['reason']}; relays: {relays or 'none'}"
+            return note, forwarding["problem"]
         if name == "openbao":
             return "", "sealed" if __salt__["voip_vault.status"]()["sealed"] else ""
     except (CommandExecutionError, KeyError) as err:

@@ -23,10 +23,11 @@ def __virtual__():
 
 
 def plan():
-    """Return {"first", "then", "all", "proxies"}: lists of minions for the orchestrations.
+    """Return {"first", "then", "all", "proxies", "relays"}: minions for the orchestrations.
 
     first: those that serve secrets, certificates and data to the rest. proxies: those to wait for
-    until they reach media relays and PBXs; none where one of these could not be had.
+    until they reach media relays and PBXs; none where one of these could not be had. relays: media
+    hosts that take over each other's calls.
     """
     from voip_stack import deployment, paths
     from voip_stack.pillar import load
@@ -44,6 +45,7 @@ def plan():
         "then": [name for name in names if name not in first],
         "all": names,
         "proxies": proxies,
+        "relays": list(pillar.floating()),
     }
 
 

@@ -11,16 +11,16 @@ def __virtual__():
     return (False, "the voip_redis execution module is missing (redis is needed)")
 
 
-def users(name, users):
+def users(name, users, component="redis"):
     """The ACL file `name` has exactly these users, with the Vault's passwords, and is loaded.
 
-    users: {host: {"keys", "channels", "commands"}}.
+    users: {host: {"keys", "channels", "commands"}}. component: whose server it is.
     """
     return voip_beats.converge(
         name,
         __opts__["test"],
-        check=lambda: __salt__["voip_redis.difference"](users, name),
-        act=lambda _: __salt__["voip_redis.write"](users, name),
+        check=lambda: __salt__["voip_redis.difference"](users, name, component),
+        act=lambda _: __salt__["voip_redis.write"](users, name, component=component),
         done="set",
     )
 

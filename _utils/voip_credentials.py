@@ -55,6 +55,15 @@ KINDS = {
     "redis": Kind(
         age="database", server="redis", accept="redis", takes="voip_redis.takes", has_users=False
     ),
+    # Of the relays' link, which reads its file for each new connection.
+    "callstore": Kind(
+        age="database",
+        server="callstore",
+        accept="callstore",
+        takes="voip_redis.takes_callstore",
+        clients={"rtpengine": "rtpengine.link"},
+        has_users=False,
+    ),
     "ami": Kind(
         age="api",
         server="asterisk",

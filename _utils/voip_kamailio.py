@@ -82,15 +82,34 @@ def _values(voip, config_dir):
         ("V_PROBE_INTERVAL_S", settings["probe_interval_s"]),
         ("V_RETRY_AFTER_S", settings["retry_after_s"]),
         ("V_TABLES_DIR", f"{config_dir}/tables"),
-        ("V_RTPENGINES", rtpengines(voip)),
         *media_flags(routing["srtp_suites"]),
     ]
 
 
-def rtpengines(voip):
-    """Return RTPEngine's control sockets: one set, in which a dead one is passed over."""
+def media_relay_url(voip, name):
+    """Return the control socket of a relay, by its name; it is there wherever the relay is."""
     port = voip["ports"]["rtpengine"]["ng"]
-    return " ".join(f"udp:{address}:{port}" for address in voip["peers"]["media"])
+    address = next(item["internal"] for item in voip["relays"] if item["name"] == name)
+    return f"udp:{address}:{port}"
+
+
+def relay_table(voip):
+    """Return the text of the RTPEngines: one set, in which a dead one is passed over.
+
+    In the form of Kamailio's db_text module, as the rtpengine module wants its table. A drained one
+    has no weight: it gets no new call, and what belongs to its calls. (Disabled it would not stay:
+    the first ping without an answer makes it one that comes back.)
+    """
+    lines = ["setid(int) url(string) weight(int) disabled(int)"]
+    for relay in voip["relays"]:
+        url = media_relay_url(voip, relay["name"]).replace(":", "\\:")
+        lines.append(f"0:{url}:{0 if relay['drained'] else 1}:0")
+    return "\n".join(lines) + "\n"
+
+
+def version_table():
+    """Return the text of the table in which modules look for the version of theirs."""
+    return "table_name(string) table_version(int)\nrtpengine:1\n"
 
 
 def media_flags(suites):
@@ -172,6 +191,8 @@ def tables(voip, tls_dir=TLS_DIR, crl=None):
         "dispatcher.list": dispatcher_list(voip),
         "address.list": address_list(voip),
         "tables/feature": feature_table(voip),
+        "tables/rtpengine": relay_table(voip),
+        "tables/version": version_table(),
     }
 
 
@@ -356,15 +377,16 @@ def statistics(answer):
 def media_relays(answer):
     """Normalise what `rtpengine.show` answers: [{url, state}].
 
-    state: "active", "inactive" (did not answer the last time it was asked) or "disabled" (by hand).
+    state: "active", "inactive" (did not answer the last time it was asked) or "drained" (gets no
+    new call; what belongs to its calls still goes there).
     """
     return [{"url": row["url"], "state": _relay_state(row)} for row in answer]
 
 
 def _relay_state(row):
-    if row.get("disabled"):
-        return "disabled"
-    return "active" if row.get("active") else "inactive"
+    if not row.get("weight", 1):
+        return "drained"
+    return "inactive" if row.get("disabled") or not row.get("active", True) else "active"
 
 
 def _text(value):

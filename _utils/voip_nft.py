@@ -81,7 +81,7 @@ def listener_rules(rule, own_addresses):
         that an address of one network is not reachable through the interface of another.
     """
     proto = rule["proto"]
-    if proto not in ("tcp", "udp"):
+    if proto not in ("tcp", "udp", "vrrp"):
         raise SaltInvocationError(f"{rule['name']}: not a protocol: {proto!r}")
     own = by_family(own_addresses)
     sources = by_family(rule.get("sources") or [])
@@ -94,13 +94,20 @@ def listener_rules(rule, own_addresses):
         lines.append(
             f'iifname "{_quoted_safe(rule["interface"])}" {source}'
             f"{family} daddr {_set(own[family])} "
-            f"{proto} dport {_ports(rule['ports'])} accept {_comment(_quoted_safe(rule['name']))}"
+            f"{_to_port(rule)} accept {_comment(_quoted_safe(rule['name']))}"
         )
     if not lines:
         raise SaltInvocationError(
             f"{rule['name']}: no address of the host on {rule['interface']} fits its sources"
         )
     return lines
+
+
+def _to_port(rule):
+    """VRRP (RFC 5798) is a protocol beside UDP and TCP, without ports."""
+    if rule["proto"] == "vrrp":
+        return "meta l4proto 112"
+    return f"{rule['proto']} dport {_ports(rule['ports'])}"
 
 
 def spoof_rules(networks):

@@ -2,15 +2,17 @@
 
 
 def facts(text, epoch_of_boot):
-    """Return {active, enabled, stale, started} from `systemctl show --property` output.
+    """Return {active, state, skipped, enabled, stale, started} from what `systemctl show` prints.
 
     epoch_of_boot: seconds, what CLOCK_MONOTONIC counts from; systemd gives microseconds of it.
+    skipped: the unit's own condition kept it from being started, as it should.
     """
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     started = values.get("ExecMainStartTimestampMonotonic") or "0"
     return {
         "active": values.get("ActiveState") == "active",
         "state": f"{values.get('ActiveState')} ({values.get('SubState')})",
+        "skipped": values.get("Result") == "exec-condition",
         "enabled": values.get("UnitFileState") == "enabled",
         "stale": values.get("NeedDaemonReload") == "yes",
         "started": epoch_of_boot + int(started) / 1e6 if int(started) else 0.0,
@@ -26,6 +28,8 @@ def shortcomings(known, newest, newest_reload, stamp):
     wrong = {}
     if not known["enabled"]:
         wrong["enabled"] = {"old": False, "new": True}
+    if not known["active"] and known["skipped"] and not known["stale"]:
+        return wrong
     if not known["active"]:
         wrong["running"] = {"old": known["state"], "new": "active (running)"}
     elif known["stale"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from voip_stack import deployment, paths, providers
+from voip_stack import deployment, drain, paths, providers
 from voip_stack.master import client, daemon
 from voip_stack.pillar import Pillar, load, trial
 from voip_stack.problem import Problem
@@ -33,12 +33,13 @@ class Component:
 
     @property
     def is_up(self) -> bool:
-        return self.active == "active"
+        return self.active in ("active", "standby")
 
 
 @dataclass
 class Health:
-    """guests: {host: the provider's record}. minions: {host: has it answered}."""
+    """guests: {host: the provider's record}. minions: {host: has it answered}. drained: {host:
+    {since, state: draining or drained, legs: None where it does not say}}."""
 
     provider: str
     converged: str | None
@@ -50,6 +51,7 @@ class Health:
     maintenance: dict[str, dict[str, Any]] = field(default_factory=dict)
     # A trial of other certificate lives that is on: {certificate_ttl_s, renew_fraction, began}.
     trial: dict[str, Any] | None = None
+    drained: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def is_ok(self) -> bool:
@@ -89,7 +91,20 @@ def look() -> Health:
     health.minions = dict.fromkeys(pillar.minions(), False)
     if process is not None:
         _ask(health, pillar)
+    health.drained = _drained()
     return health
+
+
+def _drained() -> dict[str, dict[str, Any]]:
+    found = {}
+    for host, entry in drain.drained().items():
+        try:
+            legs = drain.sessions(host)
+        except Problem:
+            legs = None
+        word = "draining" if legs else "drained"
+        found[host] = entry | {"state": word, "legs": legs}
+    return found
 
 
 def _ask(health: Health, pillar: Pillar) -> None:

@@ -8,8 +8,8 @@ Load the declared firewall rules:
     - name: /etc/nftables.d/voip.nft
     - rules: {{ voip.firewall | tojson }}
     - addresses:
-      {%- for network, address in self.addresses.items() %}
-        {{ self.interfaces[network] }}: [{{ address }}]
+      {%- for network, addresses in self.listens.items() %}
+        {{ self.interfaces[network] }}: {{ addresses | tojson }}
       {%- endfor %}
       {%- if voip.management is defined %}
         {{ voip.management.interface }}: [{{ voip.management.address }}]

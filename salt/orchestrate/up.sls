@@ -59,3 +59,14 @@ Wait until the proxies reach PBX and media relay:
     - require:
       - salt: Converge the other hosts
 {%- endif %}
+{%- if plan['relays'] %}
+
+# A relay is at home where its host was up first, or again: without a call it goes there unnoticed.
+Send idle media relays home:
+  salt.function:
+    - name: rtpengine_relays.send_idle_home
+    - tgt: {{ plan['relays'] | tojson }}
+    - tgt_type: list
+    - require:
+      - salt: Converge the other hosts
+{%- endif %}

@@ -7,7 +7,7 @@ import pytest
 import testinfra.host
 from testinfra.backend.base import BaseBackend
 
-HOSTS = ("sip-1", "media-1", "pbx-1", "devstack")
+HOSTS = ("sip-1", "media-1", "media-2", "pbx-1", "devstack")
 
 
 class ProviderBackend(BaseBackend):

@@ -16,12 +16,17 @@ def voip(compiled):
     return compiled(HOST)
 
 
+def relay_of(voip):
+    """The relay that is at home on this host: its addresses by network."""
+    return next(relay for relay in voip["relays"] if relay["name"] == HOST)
+
+
 @pytest.fixture(scope="module")
 def ng_from(provider, voip):
-    """ng_from(host, network): the answer to a ping of media-1's address there, seen from host."""
+    """ng_from(host, network): the answer to a ping of its relay's address there, seen from host."""
 
     def ask(host, network):
-        address, port = voip["self"]["addresses"][network], voip["ports"]["rtpengine"]["ng"]
+        address, port = relay_of(voip)[network], voip["ports"]["rtpengine"]["ng"]
         argv = ["python3", "-", json.dumps({"do": "ng", "address": address, "port": port})]
         return json.loads(provider.run(host, argv, stdin=REACH).stdout)
 
@@ -30,7 +35,8 @@ def ng_from(provider, voip):
 
 def test_the_sip_tier_gets_an_answer(ng_from, salt, voip):
     assert ng_from("sip-1", "internal") == "lab d6:result4:ponge"
-    assert list(salt("sip-1", "rtpengine.ping")) == [voip["self"]["addresses"]["internal"]]
+    every = [relay["internal"] for relay in voip["relays"]]
+    assert list(salt("sip-1", "rtpengine.ping")) == every
 
 
 @pytest.mark.parametrize(
@@ -68,15 +74,15 @@ def test_runs_without_any_privilege(on):
 
 
 def test_listens_where_pillar_says(on, voip):
-    addresses, ports = voip["self"]["addresses"], voip["ports"]["rtpengine"]
+    relay, ports = relay_of(voip), voip["ports"]["rtpengine"]
     lines = on(HOST, "ss", "-Hlntup").splitlines()
     found = {line.split()[4] for line in lines if "rtpengine" in line}
     first, last = ports["rtp"]
     control = {item for item in found if not first <= int(item.rpartition(":")[2]) <= last}
     cli = voip["rtpengine"]["cli_port"]
-    assert control == {f"{addresses['internal']}:{ports['ng']}", f"127.0.0.1:{cli}"}
+    assert control == {f"{relay['internal']}:{ports['ng']}", f"127.0.0.1:{cli}"}
     media = {item.rpartition(":")[0] for item in found - control}
-    assert media <= set(addresses.values())
+    assert media <= {relay["internal"], relay["external"]}
 
 
 def test_log_holds_no_key(on):
@@ -98,7 +104,10 @@ def test_a_refused_file_changes_nothing(on, voip, change):
     path = "/etc/rtpengine/rtpengine.conf"
     before = on(HOST, "cat", path), _started(on)
     context = {
-        "addresses": voip["self"]["addresses"],
+        "addresses": {network: relay_of(voip)[network] for network in ("internal", "external")},
+        "cli_port": voip["rtpengine"]["cli_port"],
+        "database": None,
+        "spool": "/run/voip-recording",
         "ports": voip["ports"]["rtpengine"] | change.get("ports", {}),
         "settings": voip["rtpengine"] | change.get("settings", {}),
         "forwarding": {"mode": "userspace", "reason": "a test"},

@@ -224,11 +224,11 @@ def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, media,
     """While the relay still learns where the phones are: nothing was sent to them so far."""
     with phones() as dialogue:
         setup = call(dialogue)
-        host, _ = media(setup.call_id_a)
-        voip = compiled(host)
-        first, last = voip["ports"]["rtpengine"]["rtp"]
+        host, legs = media(setup.call_id_a)
+        first, last = compiled(host)["ports"]["rtpengine"]["rtp"]
+        (at,) = [leg["local"] for leg in legs if leg["interface"] == "external"]
         order = {
-            "do": "sweep", "media": voip["self"]["addresses"]["external"], "first": first,
+            "do": "sweep", "media": at.rpartition(":")[0], "first": first,
             "last": last, "stranger": stranger, "listen_s": 2.5,
         }  # fmt: skip
         with concurrent.futures.ThreadPoolExecutor() as pool:

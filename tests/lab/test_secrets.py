@@ -110,7 +110,7 @@ def _listen(bus, stop):
                 bus.append(event)
 
 
-@pytest.mark.parametrize("host", ["sip-1", "media-1", "pbx-1", "devstack"])
+@pytest.mark.parametrize("host", ["sip-1", "media-1", "media-2", "pbx-1", "devstack"])
 def test_guest(secrets, provider, host):
     def text(script):
         return provider.run(host, ["sh", "-c", script], timeout=120).stdout

@@ -35,7 +35,7 @@ def test_an_identity_that_was_copied_is_worth_nothing(guest, on, vault_api):
     assert guest("sip-1", ATTEMPT, vault_api, identity, []) == {}
 
 
-@pytest.mark.parametrize("host", ["sip-1", "media-1", "pbx-1", "devstack"])
+@pytest.mark.parametrize("host", ["sip-1", "media-1", "media-2", "pbx-1", "devstack"])
 def test_identity_is_for_root_only(host, on):
     listing = on(host, "stat", "-c", "%a %U", "/etc/voip-stack/vault/approle.json")
     assert listing.split() == ["600", "root"]

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-HOSTS = ["sip-1", "media-1", "pbx-1", "devstack"]
+HOSTS = ["sip-1", "media-1", "media-2", "pbx-1", "devstack"]
 # With this guest's identity, each call: {"VERB path": HTTP status}. CSR stands for a request of a
 # key that was made here, in this host's name or the one that it would like to have.
 ATTEMPT = """

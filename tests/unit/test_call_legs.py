@@ -41,12 +41,12 @@ def facts(pillar):
             Connection(f"{proxy}:5071", f"{pbx}:50000", "TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384"),
         ],
         "streams_a": [
-            MediaStream("198.18.64.100:20000", "external", SUITE, 200),
-            MediaStream(f"{pbx}:10000", "internal", SUITE, 200),
+            MediaStream("media-1", "198.18.64.100:20000", "external", SUITE, 200),
+            MediaStream("media-1", f"{pbx}:10000", "internal", SUITE, 200),
         ],
         "streams_b": [
-            MediaStream(f"{pbx}:10002", "internal", SUITE, 200),
-            MediaStream("198.18.64.100:20200", "external", SUITE, 200),
+            MediaStream("media-1", f"{pbx}:10002", "internal", SUITE, 200),
+            MediaStream("media-1", "198.18.64.100:20200", "external", SUITE, 200),
         ],
         "channel_a": Channel("PJSIP/a", "A", "Dial", "alaw", True, 200, 200, 0.1),
         "channel_b": Channel("PJSIP/b", "B", "AppDial", "alaw", True, 200, 200, None),
@@ -84,8 +84,8 @@ def test_loss_is_placed_on_its_hop_and_way(facts):
 
 def test_branches_that_rang_in_vain_are_left_out(facts):
     facts["streams_b"] += [
-        MediaStream("None:None", "external", None, 0),
-        MediaStream("198.18.64.77:9999", "external", SUITE, 0),
+        MediaStream("media-1", "None:None", "external", None, 0),
+        MediaStream("media-1", "198.18.64.77:9999", "external", SUITE, 0),
     ]
     assert len(build_legs(**facts)) == 4
 

@@ -182,7 +182,7 @@ def test_looks_as_often_as_the_shortest_life_needs():
     assert beacon(pillar, "media-1", ["rtpengine"]) is None
     settings = beacon(pillar, "devstack", pillar.components_of("devstack"))
     assert settings["interval"] == SLOWEST_S
-    assert set(settings["certificates"]) == {"openbao", "postgresql", "redis"}
+    assert set(settings["certificates"]) == {"openbao", "postgresql", "redis", "callstore"}
     short = pillar.certificates["redis"].model_copy(update={"ttl_s": 180})
     other = pillar.model_copy(update={"certificates": pillar.certificates | {"redis": short}})
     settings = beacon(other, "devstack", pillar.components_of("devstack"))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ from voip_stack.cli import app
 from voip_stack.health import Component, Health
 from voip_stack.providers.base import Lab
 
+sys.path.append(str(paths.checkout() / "_utils"))
 # By its file: a state and a module may have one name.
 _SPEC = importlib.util.spec_from_file_location(
     "voip_status_module", paths.checkout() / "_modules/voip_status.py"
@@ -28,8 +30,12 @@ PACKAGE = {
 def host(monkeypatch):
     """voip_status as the loader would have it on a media and a sip host at once."""
 
-    def make(**packages):
-        pillar = {"voip": {"self": {"components": list(packages)}}}
+    def make(here=("10.0.0.1",), **packages):
+        relay = {"name": "media-1", "internal": "10.0.0.1", "floats": True}
+        own = {"name": "media-1", "components": list(packages)}
+        settings = {"cli_port": 2224, "failover": {"first_router": 51}}
+        voip = {"self": own, "relays": [relay], "rtpengine": settings}
+        pillar = {"voip": voip}
         functions = {
             "voip_package.status": lambda: {name: p for name, p in packages.items() if p},
             "rtpengine.forwarding": lambda: {
@@ -39,6 +45,7 @@ def host(monkeypatch):
             },
         }
         monkeypatch.setattr(voip_status, "__pillar__", pillar, raising=False)
+        monkeypatch.setattr(voip_status.voip_relays, "is_here", lambda address: address in here)
         monkeypatch.setattr(voip_status, "__salt__", functions, raising=False)
         monkeypatch.setattr(voip_status, "_active", lambda units: dict.fromkeys(units, "active"))
         return voip_status.report()
@@ -55,7 +62,15 @@ def test_report_joins_package_and_unit(host):
 def test_rtpengine_says_where_it_forwards(host):
     found = host(rtpengine=PACKAGE)["rtpengine"]
     assert found["unit"] == "rtpengine-daemon.service"
-    assert found["note"] == "userspace: shared kernel"
+    assert found["note"] == "userspace: shared kernel; relays: media-1"
+    assert found["active"] == "active"
+
+
+def test_a_relay_that_is_elsewhere_is_standby(host):
+    found = host(here=(), rtpengine=PACKAGE)["rtpengine"]
+    assert found["note"].endswith("relays: none")
+    assert found["active"] == "standby"
+    assert Component(host="media-1", name="rtpengine", **found).is_up
 
 
 def test_refused_version_is_unsafe_with_the_reason(host):

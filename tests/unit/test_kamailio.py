@@ -227,7 +227,8 @@ def test_statistics_and_relays():
     [
         ({"disabled": False, "active": True}, "active"),
         ({"disabled": False, "active": False}, "inactive"),
-        ({"disabled": True, "active": True}, "disabled"),
+        ({"disabled": True, "active": False}, "inactive"),
+        ({"weight": 0, "disabled": False, "active": True}, "drained"),
     ],
 )
 def test_media_relays(told, state):

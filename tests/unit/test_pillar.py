@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from voip_stack.pillar import PillarError, compile_for, load
+from voip_stack.pillar.compile import peers
 from voip_stack.pillar.components import Pgbouncer
 
 CHECKOUT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ def pillar():
 
 
 def test_the_committed_pillar_is_accepted(pillar):
-    assert pillar.minions() == ["sip-1", "media-1", "pbx-1", "devstack"]
+    assert pillar.minions() == ["sip-1", "media-1", "media-2", "pbx-1", "devstack"]
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=[case["name"] for case in REFUSED])
@@ -85,10 +86,12 @@ def test_firewall_of_the_pbx_admits_only_internal_peers(pillar):
     assert all(rule["sources"] for rule in rules), "a PBX port is open to anybody"
 
 
-def test_ng_control_port_is_for_the_sip_tier_only(pillar):
+def test_ng_control_port_is_for_the_sip_and_media_tier_only(pillar):
     rules = compile_for(pillar, "media-1", {})["firewall"]
     (ng,) = [rule for rule in rules if rule["name"] == "rtpengine/ng"]
-    assert ng["sources"] == ["192.168.64.10"]
+    sip, *media = ng["sources"]
+    assert sip == "192.168.64.10"
+    assert set(media) == set(peers(pillar)["media"])
     assert ng["interface"] == "eth0"
 
 

@@ -70,6 +70,12 @@ def test_a_daemon_that_hangs_is_told_apart_from_one_that_is_not_there(tmp_path):
         assert voip_probe.ask_all([probe], 0.1) == "sql: no answer within 0.1 s"
 
 
+def test_a_relay_that_is_elsewhere_is_not_this_hosts_to_judge():
+    probe = {"kind": "ng", "address": "198.18.255.254", "port": 9}
+    assert voip_probe.ask_all([probe | {"floats": True}]) == ""
+    assert voip_probe.ask_all([probe | {"address": "127.0.0.1", "floats": True}]) != ""
+
+
 def test_ng_ping():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as link:
         link.bind(("127.0.0.1", 0))

@@ -98,3 +98,21 @@ def test_an_existing_servers_answer_is_compared(monkeypatch):
     assert voip_redis.remote_difference(USERS) == {"media-1": {"old": None, "new": "set"}}
     held["sip-1"]["passwords"] = ["0"]
     assert "sip-1" in voip_redis.remote_difference(USERS)
+
+
+def test_the_media_hosts_have_a_server_of_their_own(monkeypatch):
+    """Its users, passwords and administrator are those of the secret `callstore`."""
+    voip = voip_redis.__pillar__["voip"]
+    voip["callstore"] = {"users": {"media": RIGHTS}}
+    voip["provisioning"]["media-1"]["secrets"] = ["callstore"]
+    assert list(voip_redis.users("callstore")) == ["media-1"]
+    asked = []
+
+    def read(path):
+        asked.append(path)
+        return {"password": "three"}
+
+    monkeypatch.setitem(voip_redis.__salt__, "voip_vault_admin.read", read)
+    found = voip_redis._rules(voip_redis.users("callstore"), "callstore")
+    assert hashlib.sha256(b"three").hexdigest() in found["media-1"][1]
+    assert asked == ["hosts/media-1/callstore"]

@@ -164,9 +164,9 @@ def pillar(port, roles):
         "pbx-1": {"roles": ["pbx"], "internal": "192.168.64.30"},
     }
     own = {"name": "media-1", "roles": roles, "addresses": {"internal": "127.0.0.1"}}
-    peers = {"media": ["127.0.0.1"]}
+    relays = [{"name": "media-1", "internal": "127.0.0.1", "floats": True, "drained": False}]
     ports = {"rtpengine": {"ng": port}}
-    return {"voip": {"hosts": hosts, "self": own, "peers": peers, "ports": ports}}
+    return {"voip": {"hosts": hosts, "self": own, "relays": relays, "ports": ports}}
 
 
 @pytest.mark.parametrize("roles", [["media"], ["sip"]])

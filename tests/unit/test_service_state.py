@@ -22,6 +22,7 @@ UnitFileState=enabled
 GOOD = {
     "active": True,
     "state": "active (running)",
+    "skipped": False,
     "enabled": True,
     "stale": False,
     "started": 1005.0,
@@ -39,6 +40,7 @@ GOOD = {
         ({"Monotonic=5000000": "Monotonic=0"}, {"started": 0.0}),
         ({"Reload=no": "Reload=yes"}, {"stale": True}),
         ({"UnitFileState=enabled": "UnitFileState="}, {"enabled": False}),
+        ({"SubState=running": "SubState=running\nResult=exec-condition"}, {"skipped": True}),
     ],
 )
 def test_facts(changed, expected):
@@ -58,6 +60,9 @@ def test_facts(changed, expected):
         ({}, ("/a", 1004), ("/b", 1006), 1007, []),
         ({"stale": True}, None, None, 0, ["restarted"]),
         ({"active": False}, ("/a", 1006), ("/b", 1006), 0, ["running"]),
+        # Its own condition keeps it from running: that of a relay whose addresses are elsewhere.
+        ({"active": False, "skipped": True}, ("/a", 1006), None, 0, []),
+        ({"active": False, "skipped": True, "stale": True}, None, None, 0, ["running"]),
         ({"active": False, "enabled": False}, None, None, 0, ["enabled", "running"]),
     ],
 )

@@ -29,8 +29,9 @@ class Connection:
 
 @dataclass(frozen=True)
 class MediaStream:
-    """One side of RTPEngine: what it received from the peer at `remote`."""
+    """One side of RTPEngine on `host`: what it received from the peer at `remote`."""
 
+    host: str
     remote: str
     interface: str
     srtp: str | None
@@ -61,14 +62,25 @@ def connections(ask: Ask, plan: Plan) -> list[Connection]:
 
 
 def streams(ask: Ask, plan: Plan, call_id: str) -> list[MediaStream]:
-    """RTPEngine's two sides of the call with this Call-ID."""
-    rows = _ask(ask, plan.media.name, "rtpengine.legs", call_id)
-    return [
-        MediaStream(
-            str(row["remote"]), str(row["interface"]), row["srtp"] or None, int(row["packets"])
-        )
-        for row in rows
-    ]
+    """RTPEngine's two sides of the call with this Call-ID, from the host that carries it now."""
+    reasons = []
+    for host in plan.media:
+        try:
+            rows = _ask(ask, host.name, "rtpengine.legs", call_id)
+        except CallError as err:
+            reasons.append(err.reason)
+            continue
+        return [
+            MediaStream(
+                host.name,
+                str(row["remote"]),
+                str(row["interface"]),
+                row["srtp"] or None,
+                int(row["packets"]),
+            )
+            for row in rows
+        ]
+    raise CallError("", "; ".join(reasons))
 
 
 def channels(ask: Ask, plan: Plan, call_ids: Collection[str]) -> list[Channel]:

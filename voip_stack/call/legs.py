@@ -101,7 +101,7 @@ def build_legs(
         _leg(
             f"{caller.number} to {plan.proxy.name}",
             (caller.number, plan.proxy.name),
-            (caller.number, plan.media.name),
+            (caller.number, outer_a.host),
             _connection(connections, remote=caller.socket),
             _agreed(caller, outer_a),
             _codec(caller.state.codec_sent, caller.number),
@@ -111,7 +111,7 @@ def build_legs(
         _leg(
             f"{plan.proxy.name} to {plan.pbx.name}",
             (plan.proxy.name, plan.pbx.name),
-            (plan.media.name, plan.pbx.name),
+            (inner_a.host, plan.pbx.name),
             _connection(connections, remote=f"{plan.pbx.internal}:{plan.pbx_port}"),
             _encrypted(inner_a, channel_a),
             _codec(channel_a.codec, plan.pbx.name),
@@ -128,7 +128,7 @@ def build_legs(
         _leg(
             f"{plan.pbx.name} to {plan.proxy.name}",
             (plan.pbx.name, plan.proxy.name),
-            (plan.pbx.name, plan.media.name),
+            (plan.pbx.name, inner_b.host),
             _connection(connections, remote_host=str(plan.pbx.internal), port=plan.proxy_port),
             _encrypted(inner_b, channel_b),
             _codec(channel_b.codec, plan.pbx.name),
@@ -138,7 +138,7 @@ def build_legs(
         _leg(
             f"{plan.proxy.name} to {callee.number}",
             (plan.proxy.name, callee.number),
-            (plan.media.name, callee.number),
+            (outer_b.host, callee.number),
             _connection(connections, remote=callee.socket),
             _agreed(callee, outer_b),
             _codec(callee.state.codec_sent, callee.number),

@@ -36,7 +36,7 @@ class Plan:
     proxy_port: int
     pbx: Host
     pbx_port: int
-    media: Host
+    media: tuple[Host, ...]
     outside: Host
     is_echo: bool
     is_callee_known: bool
@@ -74,7 +74,7 @@ def make_plan(pillar: Pillar, caller: str, callee: str, codec: str | None = None
         proxy_port=pillar.services["kamailio"]["sip-tls"].ports[0],
         pbx=_host(pillar, "pbx"),
         pbx_port=pillar.services["asterisk"]["sip-tls"].ports[0],
-        media=_host(pillar, "media"),
+        media=tuple(_hosts(pillar, "media")),
         outside=_host(pillar, "client"),
         is_echo=callee == pillar.routing.echo_extension,
         is_callee_known=callee in numbers,
@@ -82,11 +82,19 @@ def make_plan(pillar: Pillar, caller: str, callee: str, codec: str | None = None
 
 
 def _host(pillar: Pillar, role: str) -> Host:
-    for name, host in pillar.hosts.items():
-        if role in host.roles:
-            return Host(
-                name,
-                str(host.internal) if host.internal else None,
-                str(host.external) if host.external else None,
-            )
-    raise Problem(f"no host has the role {role}, which a call needs", "pillar/topology.yaml")
+    return _hosts(pillar, role)[0]
+
+
+def _hosts(pillar: Pillar, role: str) -> list[Host]:
+    found = [
+        Host(
+            name,
+            str(host.internal) if host.internal else None,
+            str(host.external) if host.external else None,
+        )
+        for name, host in pillar.hosts.items()
+        if role in host.roles
+    ]
+    if not found:
+        raise Problem(f"no host has the role {role}, which a call needs", "pillar/topology.yaml")
+    return found

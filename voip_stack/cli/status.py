@@ -81,6 +81,9 @@ def _show(health: Health) -> None:
         from voip_stack.soak.trials import words
 
         console.print(words(Trial(**health.trial)), markup=False)
+    for host, entry in sorted(health.drained.items()):
+        legs = "" if entry["legs"] is None else f", {entry['legs']} legs of calls left"
+        console.print(f"{host}: {entry['state']}{legs}", markup=False)
     for component, why in health.unavailable.items():
         console.print(f"unavailable: {component}: {why}", markup=False)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from voip_stack import paths
 from voip_stack.pillar import Pillar, load
-from voip_stack.pillar.schema import Listener
+from voip_stack.pillar.schema import Host, Listener
 
 DOCUMENT = Path("docs") / "network-topology.md"
 
@@ -20,7 +20,9 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def _ports(port: int | tuple[int, int]) -> str:
+def _ports(port: int | tuple[int, int] | None) -> str:
+    if port is None:
+        return "-"
     return f"{port[0]}-{port[1]}" if isinstance(port, tuple) else str(port)
 
 
@@ -33,6 +35,11 @@ def _sources(listener: Listener, network: str) -> str:
     return ", ".join(names)
 
 
+def _addresses(host: Host, network: str, none: str) -> str:
+    own = str(getattr(host, network) or none)
+    return f"{own}, relay {getattr(host.relay, network)}" if host.relay else own
+
+
 def hosts(pillar: Pillar) -> str:
     """One row a host: roles, components and addresses."""
     internal, external = (pillar.networks[name] for name in ("internal", "external"))
@@ -42,8 +49,8 @@ def hosts(pillar: Pillar) -> str:
             name,
             ", ".join(host.roles),
             ", ".join(pillar.components_of(name)) or "-",
-            str(host.internal or "-"),
-            str(host.external or ("never" if "pbx" in host.roles else "-")),
+            _addresses(host, "internal", "-"),
+            _addresses(host, "external", "never" if "pbx" in host.roles else "-"),
         ]
         for name, host in pillar.hosts.items()
     ]

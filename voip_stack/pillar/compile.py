@@ -32,6 +32,7 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         "hosts": _hosts(pillar),
         "ports": _ports(pillar),
         "peers": peers(pillar),
+        "relays": relays(pillar, facts),
         "endpoints": _endpoints(pillar),
         "master": {"address": str(pillar.networks["internal"].gateway)}
         | pillar.master.model_dump(),
@@ -75,13 +76,35 @@ def vault_url(pillar: Pillar) -> str:
     return f"https://{pillar.vault.name}:{pillar.services['openbao']['api'].ports[0]}"
 
 
+def relays(pillar: Pillar, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The media relays, by the name of the host that they are at home on.
+
+    Each: name, internal and external (addresses of its calls; of the host itself where it does not
+    float), floats, drained (the proxies place no new call there).
+    """
+    found: list[dict[str, Any]] = []
+    for name, host in pillar.hosts.items():
+        if "rtpengine" not in pillar.components_of(name):
+            continue
+        entry: dict[str, Any] = {"name": name}
+        for network in ("internal", "external"):
+            if (address := getattr(host.relay or host, network)) is not None:
+                entry[network] = str(address)
+        entry["floats"] = host.relay is not None
+        entry["drained"] = name in facts.get("drained", {})
+        found.append(entry)
+    return found
+
+
 def peers(pillar: Pillar) -> dict[str, list[str]]:
-    """Internal addresses by role, and the control host's."""
+    """Internal addresses by role, those of the media relays included, and the control host's."""
     found: dict[str, list[str]] = {role: [] for role in pillar.roles}
     for host in pillar.hosts.values():
         for role in host.roles:
             if host.internal is not None:
                 found[role].append(str(host.internal))
+            if host.relay is not None:
+                found[role].append(str(host.relay.internal))
     found["control"] = [str(pillar.networks["internal"].gateway)]
     return found
 
@@ -89,12 +112,14 @@ def peers(pillar: Pillar) -> dict[str, list[str]]:
 def firewall(pillar: Pillar, host: str, provider: str) -> list[dict[str, Any]]:
     """The rules that let traffic in on `host`: everything else is dropped.
 
-    Each rule: name, interface, network, proto, ports ("5071" or "30000-39999"), sources (list of
-    addresses; empty means any).
+    Each rule: name, interface, network, proto, ports ("5071", "30000-39999", "-" for vrrp),
+    sources (list of addresses; empty means any).
     """
     rules: list[dict[str, Any]] = []
     for component in pillar.components_of(host):
         for name, listener in pillar.services.get(component, {}).items():
+            if listener.port is None and pillar.hosts[host].relay is None:
+                continue  # it takes nothing over
             rules += _rules(pillar, host, f"{component}/{name}", listener, provider)
     for listener in pillar.management[provider]:  # type: ignore[index]
         rules += _rules(pillar, host, f"management/{listener.name}", listener, provider)
@@ -177,12 +202,14 @@ def _listeners(pillar: Pillar, host: Host, services: list[str]) -> list[list[Any
 
 
 def _outgoing(
-    name: str, proto: str, port: int | tuple[int, int], destinations: list[str]
+    name: str, proto: str, port: int | tuple[int, int] | None, destinations: list[str]
 ) -> dict[str, Any]:
     return {"name": name, "proto": proto, "ports": _port_text(port), "destinations": destinations}
 
 
-def _port_text(port: int | tuple[int, int]) -> str:
+def _port_text(port: int | tuple[int, int] | None) -> str:
+    if port is None:
+        return "-"
     return f"{port[0]}-{port[1]}" if isinstance(port, tuple) else str(port)
 
 
@@ -190,6 +217,8 @@ def _served_at(pillar: Pillar, component: str) -> list[str]:
     """Every internal address where a component answers."""
     if component == "openbao":
         return [str(pillar.vault.address)]
+    if component == "rtpengine":
+        return [item["internal"] for item in relays(pillar, {}) if "internal" in item]
     return [
         str(host.internal)
         for name, host in pillar.hosts.items()
@@ -229,8 +258,18 @@ def _self(pillar: Pillar, host: str, components: list[str], provider: str) -> di
         "components": components,
         "os": definition.os,
         "addresses": addresses,
+        "listens": _listens(pillar, host, addresses),
         "interfaces": {name: network["interface"] for name, network in networks.items()},
         "networks": networks,
+    }
+
+
+def _listens(pillar: Pillar, host: str, own: dict[str, str]) -> dict[str, list[str]]:
+    """{network: addresses} that `host` may be reached at: a relay's too that it may take over."""
+    floating = pillar.floating() if pillar.hosts[host].relay is not None else {}
+    return {
+        network: [address, *(str(getattr(relay, network)) for relay in floating.values())]
+        for network, address in own.items()
     }
 
 
@@ -250,6 +289,7 @@ def _ports(pillar: Pillar) -> dict[str, dict[str, Any]]:
         component: {
             name: list(item.port) if isinstance(item.port, tuple) else item.port
             for name, item in listeners.items()
+            if item.port is not None
         }
         for component, listeners in pillar.services.items()
     }

@@ -51,6 +51,17 @@ class Asterisk(Component):
     tone_extension: Annotated[str, Field(pattern=r"^\*\d{2}$")] | None = "*44"
 
 
+class Failover(Component):
+    """How relays that float notice a dead one. Of a relay: advert_ms is how often its host says
+    that it lives (it is dead after three of them), dead_after_s is for how long it may not answer
+    on a host that lives, start_s is its time to start."""
+
+    advert_ms: Annotated[int, Field(ge=100, le=5000, multiple_of=10)] = 500
+    dead_after_s: Annotated[float, Field(ge=0.5, le=60)] = 2
+    start_s: Annotated[float, Field(ge=1, le=120)] = 15
+    first_router: Annotated[int, Field(ge=1, le=200)] = 51
+
+
 class Rtpengine(Component):
     # Below 7 always: at debug RTPEngine writes private keys and SRTP keys to its log.
     log_level: Annotated[int, Field(ge=2, le=6)] = 5
@@ -68,6 +79,10 @@ class Rtpengine(Component):
     # Forward in the kernel where the host has one of its own; the module's table for it.
     kernel_module: bool = True
     kernel_table: Annotated[int, Field(ge=0, le=63)] = 0
+    # How often live calls are written to their Redis anew, with their SRTP counters.
+    restate_s: Annotated[int, Field(ge=10, le=300)] = 240
+    link_port: Annotated[int, Field(ge=1024, le=65535)] = 6381
+    failover: Failover = Failover()
 
 
 class Openbao(Component):
@@ -112,6 +127,13 @@ class Redis(Component):
     external: bool = False
     address: IPv4Address | None = None
     maxmemory_mib: Annotated[int, Field(ge=16, le=1_048_576)] = 256
+    users: dict[str, RedisUser] = {}
+
+
+class Callstore(Component):
+    """The Redis of live calls: in memory only, since it holds their SRTP keys."""
+
+    maxmemory_mib: Annotated[int, Field(ge=16, le=1_048_576)] = 128
     users: dict[str, RedisUser] = {}
 
 

@@ -118,7 +118,12 @@ def _asterisk(pillar: Pillar, host: str) -> list[dict[str, Any]]:
 
 
 def _rtpengine(pillar: Pillar, host: str) -> list[dict[str, Any]]:
-    return [{"kind": "ng", **_listener(pillar, host, "rtpengine", "ng")}]
+    """A relay that is at another media host just now is not this one's to judge."""
+    relay = pillar.hosts[host].relay
+    listener = _listener(pillar, host, "rtpengine", "ng")
+    if relay is None:
+        return [{"kind": "ng", **listener}]
+    return [{"kind": "ng", **listener, "address": str(relay.internal), "floats": True}]
 
 
 def _openbao(pillar: Pillar, host: str) -> list[dict[str, Any]]:
@@ -126,9 +131,13 @@ def _openbao(pillar: Pillar, host: str) -> list[dict[str, Any]]:
     return [{"kind": "vault", **listener, **_named(pillar, host)}]
 
 
-def _redis(pillar: Pillar, host: str) -> list[dict[str, Any]]:
-    listener = _listener(pillar, host, "redis", "redis")
+def _redis(pillar: Pillar, host: str, component: str = "redis") -> list[dict[str, Any]]:
+    listener = _listener(pillar, host, component, "redis")
     return [{"kind": "redis", **listener, **_named(pillar, host), "user": "health"}]
+
+
+def _callstore(pillar: Pillar, host: str) -> list[dict[str, Any]]:
+    return _redis(pillar, host, "callstore")
 
 
 def _postgresql(pillar: Pillar, host: str) -> list[dict[str, Any]]:
@@ -158,6 +167,7 @@ PROBES: dict[str, Callable[[Pillar, str], list[dict[str, Any]]]] = {
     "rtpengine": _rtpengine,
     "openbao": _openbao,
     "redis": _redis,
+    "callstore": _callstore,
     "postgresql": _postgresql,
     "pgbouncer": _pgbouncer,
 }

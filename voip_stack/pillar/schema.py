@@ -57,11 +57,19 @@ class NetworkDefinition(Model):
     interface: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,14}$")]
 
 
+class Relay(Model):
+    """The addresses of a media relay's calls: they go with them to another media host."""
+
+    internal: IPv4Address
+    external: IPv4Address
+
+
 class Host(Model):
     roles: Annotated[list[str], Field(min_length=1)]
     os: Literal["bookworm", "trixie"]
     internal: IPv4Address | None = None
     external: IPv4Address | None = None
+    relay: Relay | None = None
     vcpus: Annotated[int, Field(ge=1, le=64)]
     memory_mib: Annotated[int, Field(ge=256, le=1_048_576)]
     disk_gib: Annotated[int, Field(ge=4, le=65_536)]
@@ -74,15 +82,26 @@ class Host(Model):
 
 
 class Listener(Model):
+    """port: none for vrrp, which is beside UDP and TCP."""
+
     name: str | None = None
-    port: Port | tuple[Port, Port]
-    proto: Annotated[list[Literal["udp", "tcp"]], Field(min_length=1)]
+    port: Port | tuple[Port, Port] | None = None
+    proto: Annotated[list[Literal["udp", "tcp", "vrrp"]], Field(min_length=1)]
     networks: Annotated[list[Network], Field(min_length=1)]
     sources: Annotated[list[str], Field(min_length=1, alias="from")]
     note: str = ""
 
+    @model_validator(mode="after")
+    def _has_port(self) -> Listener:
+        if (self.port is None) != (self.proto == ["vrrp"]):
+            raise ValueError("a port expected, and none for vrrp alone")
+        return self
+
     @property
     def ports(self) -> tuple[int, int]:
+        """(first, last). Raises LookupError for vrrp."""
+        if self.port is None:
+            raise LookupError(f"{self.proto[0]} has no ports")
         return self.port if isinstance(self.port, tuple) else (self.port, self.port)
 
 
@@ -246,6 +265,7 @@ class Pillar(Model):
     openbao: component_models.Openbao
     postgresql: component_models.Postgresql
     redis: component_models.Redis
+    callstore: component_models.Callstore
     pgbouncer: component_models.Pgbouncer
 
     @model_validator(mode="after")
@@ -253,6 +273,7 @@ class Pillar(Model):
         for name, host in self.hosts.items():
             _check_host(self, name, host)
         _check_unique_addresses(self)
+        _check_relays(self)
         _check_services(self)
         _check_certificates(self)
         _check_subscribers(self)
@@ -267,6 +288,10 @@ class Pillar(Model):
     def minions(self) -> list[str]:
         """Names of the hosts that have a Salt minion."""
         return [name for name, host in self.hosts.items() if host.is_minion]
+
+    def floating(self) -> dict[str, Relay]:
+        """{host: relay} of the media hosts that take over each other's calls; {} for none."""
+        return {name: host.relay for name, host in self.hosts.items() if host.relay is not None}
 
     def components_of(self, host: str) -> list[str]:
         """What a host runs, in the order in which it converges."""
@@ -300,15 +325,43 @@ def _check_host(pillar: Pillar, name: str, host: Host) -> None:
 def _check_unique_addresses(pillar: Pillar) -> None:
     seen: dict[IPv4Address, str] = {}
     for name, host in pillar.hosts.items():
-        for network in ("internal", "external"):
-            address = getattr(host, network)
+        for where in (("internal",), ("external",), ("relay", "internal"), ("relay", "external")):
+            holder: Any = host.relay if where[0] == "relay" else host
+            address = getattr(holder, where[-1], None)
             if address is None:
                 continue
             if address in seen:
                 raise PillarValueError(
-                    ("hosts", name, network), f"{address} belongs to {seen[address]} already"
+                    ("hosts", name, *where), f"{address} belongs to {seen[address]} already"
                 )
             seen[address] = name
+
+
+def _check_relays(pillar: Pillar) -> None:
+    """A relay's addresses go from one media host to another, and its calls through our Redis."""
+    floating = pillar.floating()
+    for name, relay in floating.items():
+        host = pillar.hosts[name]
+        if "rtpengine" not in pillar.components_of(name) or not (host.internal and host.external):
+            raise PillarValueError(
+                ("hosts", name, "relay"), "a media host with an address in both networks expected"
+            )
+        for network in ("internal", "external"):
+            definition, address = pillar.networks[network], getattr(relay, network)
+            if address not in definition.cidr or address == definition.gateway:
+                raise PillarValueError(
+                    ("hosts", name, "relay", network),
+                    f"a free address of {definition.cidr} expected",
+                )
+    if len(floating) == 1:
+        raise PillarValueError(
+            ("hosts", *floating, "relay"), "a second media host with a relay to take over expected"
+        )
+    runs = {component for name in pillar.minions() for component in pillar.components_of(name)}
+    if floating and "callstore" not in runs:
+        raise PillarValueError(
+            ("hosts", next(iter(floating)), "relay"), "a host that runs callstore expected"
+        )
 
 
 def _check_services(pillar: Pillar) -> None:
@@ -320,7 +373,7 @@ def _check_services(pillar: Pillar) -> None:
                 raise PillarValueError(
                     (*where, "from"), f"roles, control or any expected, not {unknown[0]}"
                 )
-            if listener.ports[0] > listener.ports[1]:
+            if listener.port is not None and listener.ports[0] > listener.ports[1]:
                 raise PillarValueError((*where, "port"), "[first, last] expected, first <= last")
     _check_media_ports(pillar)
     for role, egress in pillar.egress.items():

@@ -29,7 +29,7 @@ SIZE = "4G"
 # Debian packages that the host needs.
 PACKAGES = ("qemu-system-x86", "e2fsprogs", "mmdebstrap")
 # There before the state runs. The compiler comes with dkms; the headers of every kernel share most.
-INSTALLED = ("initramfs-tools", "udev", "kmod", "dkms", "rtpengine-daemon")
+INSTALLED = ("initramfs-tools", "udev", "kmod", "dkms", "rtpengine-daemon", "keepalived")
 # What the state is to install itself.
 OFFERED = ("rtpengine-kernel-dkms", "rtpengine-iptables", "iptables", "linux-headers-cloud-amd64")
 AGENT_FILE = Path(__file__).parent / "guest/agent.py"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from voip_stack.paths import checkout, pillar_dir
-from voip_stack.pillar import compile_for, load
+from voip_stack.pillar import Pillar, compile_for, load
 
 HOST = "media-1"
 # What is applied: recordings are another matter, and need a Vault.
@@ -32,7 +32,7 @@ class Payload:
 
 
 def make() -> Payload:
-    pillar = compile_for(load(pillar_dir()), HOST, {"provider": "lab"})
+    pillar = compile_for(alone(load(pillar_dir())), HOST, {"provider": "lab"})
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(
         serialization.Encoding.PEM,
@@ -49,6 +49,17 @@ def make() -> Payload:
         "pki/minion.pub": public,
     }
     return Payload(_archive(texts), pillar, public)
+
+
+def alone(pillar: Pillar) -> Pillar:
+    """The pillar where the machine's host is the only media host: no other takes it over."""
+    hosts = {
+        name: host.model_copy(update={"relay": None})
+        for name, host in pillar.hosts.items()
+        if name == HOST or "media" not in host.roles
+    }
+    roles = pillar.roles | {"devstack": []}
+    return pillar.model_copy(update={"hosts": hosts, "roles": roles})
 
 
 def _archive(texts: dict[str, bytes]) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
 from voip_stack.call.tones import has_tone
-from voip_stack.pillar.schema import Pillar
+from voip_stack.pillar.schema import Host, Pillar
 from voip_stack.wire.pcap import Packet
 from voip_stack.wire.speech import DECODERS, RATE
 
@@ -63,19 +63,27 @@ class Findings:
         return not (self.cleartext_sip or self.audible or self.undeclared)
 
 
+def _addresses(host: Host, network: str) -> list[str]:
+    """A host's own one, and that of its relay."""
+    both = [getattr(holder, network, None) for holder in (host, host.relay)]
+    return [str(address) for address in both if address is not None]
+
+
 def declared_ports(pillar: Pillar) -> list[Port]:
     """Every port of the pillar's services at the addresses where it is open, and the master's."""
     found = []
     for name, host in pillar.hosts.items():
         for component in pillar.components_of(name):
             for listener in pillar.services.get(component, {}).values():
+                if listener.port is None:
+                    continue
+                first, last = listener.ports
                 for network in listener.networks:
-                    address = getattr(host, network)
-                    if address is not None:
-                        first, last = listener.ports
-                        found += [
-                            Port(str(address), proto, first, last) for proto in listener.proto
-                        ]
+                    found += [
+                        Port(address, proto, first, last)
+                        for address in _addresses(host, network)
+                        for proto in listener.proto
+                    ]
     gateway = str(pillar.networks["internal"].gateway)
     for port in (pillar.master.publish, pillar.master.request):
         found.append(Port(gateway, "tcp", port, port))

@@ -1,0 +1,3 @@
+Install the Redis of live calls:
+  voip_package.installed:
+    - name: callstore

@@ -1,0 +1,210 @@
+"""Two media relays: calls are spread, move with a relay that dies, and stay when a host is drained.
+
+Every test begins and ends with each relay at home. What a call hears is measured in what its
+caller recorded of the echo: a silence is one of either way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+
+import pytest
+
+from tests.lab import crowd
+from voip_stack import drain, paths
+from voip_stack.cli.hosts import provider_of
+from voip_stack.problem import Problem
+from voip_stack.repair import state
+from voip_stack.steps import Steps
+
+VOIP = str(paths.checkout() / "voip")
+HOME, OTHER = "media-1", "media-2"
+UNIT = "rtpengine-daemon"
+# The promise: audio again in every call.
+SILENCE_S = 5.0
+CALLS = 20
+NOTICE_S = 2.0
+
+
+def voip(*words, timeout_s=300):
+    return subprocess.run(
+        [VOIP, *words], capture_output=True, text=True, check=False, timeout=timeout_s
+    )
+
+
+@pytest.fixture(autouse=True)
+def at_home(salt, on, eventually):
+    _back(salt, on, eventually)
+    yield
+    _back(salt, on, eventually)
+
+
+def _back(salt, on, eventually):
+    """Each relay on its own host, nothing drained."""
+    provider_of().ensure_guests(lambda text: None)
+    on(HOME, "systemctl", "unmask", "--runtime", UNIT)
+    for host in list(drain.drained()):
+        assert voip("drain", host, "--undo").returncode == 0
+    for host, other in ((HOME, OTHER), (OTHER, HOME)):
+        eventually(lambda pair=(host, other): pair[0] in _answering(salt, *pair), 60, 1)
+        if host not in salt(host, "rtpengine_relays.here"):
+            salt(other, "rtpengine_relays.send_home", host, timeout_s=60)
+        assert host in salt(host, "rtpengine_relays.here")
+
+
+def _answering(salt, *hosts):
+    """The relays that are on one of these hosts; nothing while a minion is still on its way."""
+    try:
+        return [relay for host in hosts for relay in salt(host, "rtpengine_relays.here")]
+    except Problem as err:  # a guest that boots has no minion yet
+        print(err)
+        return []
+
+
+@contextlib.contextmanager
+def calls_by(host):
+    """New calls go to this host's relay only."""
+    other = OTHER if host == HOME else HOME
+    with Steps("drain") as steps, steps.step(f"Keep new calls from {other}") as step:
+        drain.begin(other, step)
+    try:
+        yield
+    finally:
+        with Steps("drain") as steps, steps.step(f"Bring {other} back") as step:
+            drain.undo(other, step)
+
+
+def by_relay(salt, found):
+    """{relay: how many of these calls it has}."""
+    known = {name: set(salt("sip-1", "rtpengine.calls", name)) for name in (HOME, OTHER)}
+    return {name: sum(call.call_id in ids for call in found) for name, ids in known.items()}
+
+
+def judge(heard, limit_s=SILENCE_S):
+    """Every caller hears itself at the end, and none was in silence for longer."""
+    print(sorted(round(item.gap_s, 2) for item in heard))
+    for item in heard:
+        # What was recorded is the whole call: a silence is in it as silence.
+        assert item.recorded_s > item.lasted_s - 1, item
+        assert item.at_the_end, item
+        assert item.gap_s <= limit_s, item
+
+
+def new_call():
+    """A call of two phones while others move; fails unless it is verified."""
+    done = voip("call", "1001", "1002", "--json", timeout_s=90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def media_of(report):
+    """The media hosts that carried a call, as its report names them."""
+    ends = {end for leg in report["legs"] for end in leg["media"]}
+    return ends & {HOME, OTHER}
+
+
+# ---------------------------------------------------------------- a relay dies
+def test_calls_of_a_relay_that_is_killed_go_on_elsewhere(salt, on, eventually):
+    """Its restart is prevented. New calls succeed meanwhile; its host's return takes nothing."""
+    with contextlib.ExitStack() as stack:
+        with calls_by(HOME):
+            found = stack.enter_context(crowd.calls(CALLS))
+            assert by_relay(salt, found) == {HOME: CALLS, OTHER: 0}
+        found += stack.enter_context(crowd.calls(4, first=CALLS))
+        on(HOME, "systemctl", "mask", "--runtime", UNIT)
+        on(HOME, "systemctl", "kill", "--signal=KILL", UNIT)
+        found += stack.enter_context(crowd.calls(2, first=CALLS + 4))
+        eventually(lambda: set(_answering(salt, OTHER)) == {HOME, OTHER}, 15, 0.5)
+        assert salt(HOME, "rtpengine_relays.here") == {}
+        assert salt(HOME, "voip_status.report")["rtpengine"]["active"] == "failed"
+        on(HOME, "systemctl", "unmask", "--runtime", UNIT)
+        on(HOME, "systemctl", "restart", UNIT, "keepalived", "voip-relay-watch")
+        time.sleep(5)  # longer than a return would take
+        assert salt(HOME, "rtpengine_relays.here") == {}
+        assert salt(HOME, "voip_status.report")["rtpengine"]["active"] == "standby"
+        judge(crowd.hang_up(found))
+
+
+def test_calls_of_a_relay_that_systemd_restarts_stay_where_they_are(salt, on):
+    with crowd.calls(6) as found:
+        had = by_relay(salt, found)
+        assert had[HOME] > 0
+        on(HOME, "systemctl", "kill", "--signal=KILL", UNIT)
+        time.sleep(8)  # longer than it takes to be given away
+        assert HOME in salt(HOME, "rtpengine_relays.here")
+        assert by_relay(salt, found) == had
+        judge(crowd.hang_up(found))
+
+
+def test_calls_of_a_relay_that_hangs_go_on_elsewhere(salt, on):
+    with crowd.calls(6) as found:
+        assert by_relay(salt, found)[HOME] > 0
+        on(HOME, "systemctl", "kill", "--signal=STOP", UNIT)
+        time.sleep(8)
+        assert set(salt(OTHER, "rtpengine_relays.here")) == {HOME, OTHER}
+        judge(crowd.hang_up(found))
+    assert state.degraded() == {}
+
+
+def test_the_proxy_notices_within_two_seconds(on):
+    watch = "until kamcmd rtpengine.show all | grep -q 'active: 0'; do sleep 0.05; done"
+    on(HOME, "systemctl", "mask", "--runtime", UNIT)
+    on(HOME, "systemctl", "kill", "--signal=KILL", UNIT)
+    began = time.monotonic()
+    on("sip-1", "timeout", "10", "sh", "-c", watch)
+    assert time.monotonic() - began < NOTICE_S
+
+
+def test_a_report_names_the_host_that_carried_the_media(salt):
+    """Of two, one of them or both; of one, that one."""
+    on_both = media_of(new_call())
+    assert on_both <= {HOME, OTHER}
+    assert on_both
+    with Steps("drain") as steps, steps.step("Keep new calls from both but one") as step:
+        drain.begin(OTHER, step)
+    assert media_of(new_call()) == {HOME}
+
+
+# ---------------------------------------------------------------- drain
+def test_a_host_is_drained_without_cutting_a_call(salt, on, eventually):
+    with crowd.calls(6) as found:
+        had = by_relay(salt, found)
+        assert had[HOME] > 0
+        draining = subprocess.Popen(
+            [VOIP, "drain", HOME, "--wait", "10m", "--json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        relays = lambda: salt("sip-1", "kamailio.media_relays")  # noqa: E731
+        eventually(lambda: "drained" in [relay["state"] for relay in relays()], 90, 1)
+        status = json.loads(voip("status", "--json").stdout)
+        assert status["drained"][HOME]["state"] == "draining"
+        assert media_of(new_call()) == {OTHER}
+        # Neither an apply nor a restart of the proxy undoes it; calls go on over both.
+        salt("sip-1", "state.apply", "kamailio.configured", queue=True, timeout_s=120)
+        assert "drained" in [relay["state"] for relay in relays()]
+        assert draining.poll() is None
+        judge(crowd.hang_up(found), limit_s=0.5)
+    out, err = draining.communicate(timeout=240)
+    assert draining.returncode == 0, err
+    assert json.loads(out)["state"] == "drained"
+    assert HOME in state.maintenance()
+    assert json.loads(voip("status", "--json").stdout)["drained"][HOME]["state"] == "drained"
+    on("sip-1", "systemctl", "restart", "kamailio")
+    eventually(lambda: "drained" in [relay["state"] for relay in relays()], 30, 0.5)
+    assert media_of(new_call()) == {OTHER}
+    refused = voip("drain", OTHER)
+    assert refused.returncode == 1
+    assert "the last media host that takes calls" in refused.stderr
+    # For the upgrade it may go down: its relay has no call, and gets none at the other host.
+    assert voip("drain", HOME, "--undo").returncode == 0
+    assert HOME not in state.maintenance()
+    assert [relay["state"] for relay in relays()] == ["active", "active"]
+
+
+def test_only_media_hosts_are_drained():
+    done = voip("drain", "pbx-1")
+    assert done.returncode == 2
+    assert "pbx-1 is no media host" in done.stderr
