@@ -16,6 +16,7 @@ import pathlib
 import redis
 import voip_credentials
 import voip_files
+import voip_handshake
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from salt.exceptions import CommandExecutionError
@@ -119,9 +120,16 @@ def load_callstore_certificate():
 
 
 def _load_certificate(component):
+    # The one that it shows until then may have ended or have other names, which is why it is
+    # replaced: of our CA it must be.
+    client = _administrator(
+        component,
+        ssl_check_hostname=False,
+        ssl_include_verify_flags=[voip_handshake.NO_CHECK_TIME],
+    )
     directory = __salt__["voip_pki.directory"]()
     _run(
-        _administrator(component),
+        client,
         *("CONFIG", "SET", "tls-cert-file", f"{directory}/{component}.crt"),
         *("tls-key-file", f"{directory}/{component}.key"),
     )
@@ -159,8 +167,11 @@ def ping_callstore():
     return ping("callstore")
 
 
-def _administrator(component="redis"):
-    """A verified session as this host, whose role may load the ACL file and the certificate."""
+def _administrator(component="redis", **verification):
+    """A verified session as this host, whose role may load the ACL file and the certificate.
+
+    verification: redis.Redis' own settings, where it is to be another.
+    """
     voip = __pillar__["voip"]
     if voip[component].get("external"):
         known = __salt__["voip_vault_admin.read"]("services/redis")
@@ -172,14 +183,14 @@ def _administrator(component="redis"):
             "to services/redis of the KV mount"
         )
     try:
-        client = _client(known, component)
+        client = _client(known, component, **verification)
         client.ping()
     except (redis.RedisError, OSError) as err:
         raise Unavailable(f"Redis does not let {__opts__['id']} in: {err}") from err
     return client
 
 
-def _client(pair, component="redis"):
+def _client(pair, component="redis", **verification):
     voip = __pillar__["voip"]
     return redis.Redis(
         host=voip["endpoints"][component],
@@ -190,6 +201,7 @@ def _client(pair, component="redis"):
         ssl_ca_certs=f"{__salt__['voip_pki.directory']()}/ca.crt",
         socket_timeout=5,
         retry=Retry(NoBackoff(), 0),  # callers decide how long to wait
+        **verification,
     )
 
 

@@ -1,10 +1,12 @@
-"""Renew one certificate of this host because the master says so (salt/orchestrate/renew.sls).
+"""Renew one certificate of this host because the master says so (salt/orchestrate/renew.sls); tell
+it that one is due.
 
 The same code as the state's, without a state run: no pillar and no states to compile.
 """
 
 import time
 
+import voip_x509
 from salt.exceptions import CommandExecutionError
 from voip_errors import Unavailable
 
@@ -37,6 +39,25 @@ def renew(name, forced=False):
         cause = "vault" if isinstance(err, Unavailable) else "host"
         done = {"outcome": "failed", "cause": cause, "why": str(err)}
     return done | {"time": time.time()}
+
+
+def tell(name):
+    """Tell the master now that the certificate of `name` is due, as the beacon would. Returns True.
+
+    The master has this host look again whether it is so: see `renew`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt sip-1 voip_renewal.tell kamailio
+    """
+    with open(f"{__salt__['voip_pki.directory']()}/{name}.crt", encoding="utf-8") as file:
+        (_, end), _ = voip_x509.life(file.read())
+    now = time.time()
+    return __salt__["voip_event.send"](
+        "certificate/expiring", name=name, why="ends", at=now, left_s=round(end - now, 1)
+    )
 
 
 def _done(name, forced):

@@ -17,6 +17,8 @@ def _postgresql(link):
         raise ConnectionError("the server does not offer TLS")
 
 
+# X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h: for what is replaced because it has ended.
+NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 # What a protocol says in the clear before TLS begins.
 NEGOTIATIONS = {"postgresql": _postgresql}
 

@@ -20,6 +20,7 @@ import hvac.exceptions
 import requests
 import requests.adapters
 import urllib3
+import voip_handshake
 from voip_errors import Denied, NotFound, Refused, Sealed, Unavailable
 
 # hvac maps each HTTP status to a class; these are the ones that a state must tell apart.
@@ -31,7 +32,6 @@ _CLASSES = (
 )
 # A token is given back for a new one when this part of its life is over.
 TOKEN_FRACTION = 0.8
-_NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # of OpenSSL's x509_vfy.h; Python has no name for it
 # What OpenSSL says of a certificate that this machine's clock puts outside its time (verify(1)).
 _CLOCK_CODES = {9: "not valid yet", 10: "expired"}
 
@@ -63,12 +63,12 @@ class NamedHost(requests.adapters.HTTPAdapter):
 class OwnHost(NamedHost):
     """On the server's own machine, once its certificate has ended: nobody else could renew it.
 
-    The name and our CA are verified as always, the time is not (X509_V_FLAG_NO_CHECK_TIME).
+    The name and our CA are verified as always, the time is not.
     """
 
     def __init__(self, name, ca_file):
         super().__init__(name, ca_file)
-        self._context.verify_flags |= _NO_CHECK_TIME
+        self._context.verify_flags |= voip_handshake.NO_CHECK_TIME
 
 
 class LocalSocket(requests.adapters.HTTPAdapter):

@@ -17,6 +17,7 @@ BENCHES = {
         "voip_stack.bench.reloads",
         "certificates of the SIP daemons replaced under TLS clients",
     ),
+    "renewal": ("voip_stack.bench.renewal", "from a certificate's event to the new one served"),
     "media-kernel": (
         "voip_stack.bench.media_kernel",
         "CPU for a forwarded packet, user space and kernel, under qemu",

@@ -19,6 +19,8 @@ from voip_stack.pillar.compile import certificates
 from voip_stack.problem import Problem
 
 RECORD = "renewals"
+# Who wants it, where an event of the host's beacon does.
+BEACON = "beacon"
 # Longer than a renewal with its way back takes, where a daemon does not answer.
 WAIT_S = 90.0
 

@@ -18,7 +18,8 @@ def bench(
         int | None, typer.Option("--rounds", min=1, help="How often to measure.")
     ] = None,
     service: Annotated[
-        str | None, typer.Option("--service", help="repair, reloads: only this one, as kamailio.")
+        str | None,
+        typer.Option("--service", help="repair, reloads, renewal: only this one, as kamailio."),
     ] = None,
 ) -> None:
     """Measure, and compare with the goals.
@@ -33,6 +34,7 @@ def bench(
       ./voip bench up --json --check
       ./voip bench repair --service kamailio --rounds 3
       ./voip bench reloads
+      ./voip bench renewal
     """
     from voip_stack import bench as benches
 

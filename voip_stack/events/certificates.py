@@ -46,7 +46,7 @@ def expiring(host: str, data: Expiring) -> None:
 def _renew(host: str, name: str, data: Expiring) -> None:
     """One renewal, and what comes of it. Never raises: it is a thread's whole work."""
     try:
-        renew.renew(host, name, by="beacon", forced=False, since=data.at, wait_s=0)
+        renew.renew(host, name, by=renew.BEACON, forced=False, since=data.at, wait_s=0)
     except locks.Busy:
         return  # an operator's order does it
     except renew.NotRenewed as problem:

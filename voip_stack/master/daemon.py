@@ -27,6 +27,7 @@ CODE = (
     "_pillar",
     "_utils",
     "_runners",
+    "voip_stack/certificates",
     "voip_stack/pillar",
     "voip_stack/events",
     "voip_stack/repair",
@@ -99,6 +100,7 @@ def start() -> bool:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd="/",
+            env=_environment(home),
             # Its own session: Ctrl-C in `./voip up` must not reach it.
             start_new_session=True,
         )
@@ -111,6 +113,13 @@ def start() -> bool:
         stop()
         raise
     return True
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Ours, and a place for bytecode: Salt's loader compiles its modules anew otherwise, for every
+    orchestration. Not beside the sources: the file server serves those folders."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": str(home / "cache" / "bytecode")}
 
 
 def _wait(child: subprocess.Popen, wanted: dict) -> None:

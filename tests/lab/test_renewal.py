@@ -1,0 +1,94 @@
+"""Certificates in the lab renew themselves: beacon, signed event, one orchestration each.
+
+The limits here are functional; how fast it is, `./voip bench renewal` says.
+"""
+
+import base64
+import time
+
+import pytest
+
+from tests.lab.test_certificates import DAEMONS
+from voip_stack.certificates import renew
+from voip_stack.events import record
+from voip_stack.repair import hosts, state
+
+KIND = "certificate/expiring"
+
+
+@pytest.fixture
+def shown(salt):
+    """shown(host, name) -> the one fingerprint that all its listeners show."""
+
+    def ask(host, name):
+        found = set(salt(host, "voip_tls.shown", name).values())
+        assert len(found) == 1, found
+        return found.pop()
+
+    return ask
+
+
+@pytest.fixture
+def renewed_as(salt, compiled):
+    """renewed_as(host, name, ttl_s=...): a certificate that differs from pillar's in that."""
+
+    def make(host, name, **different):
+        wanted = compiled(host)["certificates"][name] | different
+        return salt(host, "voip_pki.renew", name, wanted, timeout_s=60)
+
+    return make
+
+
+@pytest.fixture
+def tell(salt):
+    """tell(host, name): what the beacon would say, by that host's own signature."""
+
+    return lambda host, name: salt(host, "voip_renewal.tell", name)
+
+
+def renewals(since, outcome="renewed", by=renew.BEACON):
+    return [
+        (item["host"], item["name"])
+        for item in record.read(renew.RECORD, since)
+        if (item["outcome"], item["by"]) == (outcome, by)
+    ]
+
+
+@pytest.mark.parametrize(("host", "name"), DAEMONS)
+def test_what_has_ended_is_renewed_still(host, name, renewed_as, tell, shown, eventually):
+    """As after a Vault that was away for long: nobody can verify what is shown."""
+    state.maintain(host, 300, "a certificate has ended")
+    try:
+        began = time.time()
+        renewed_as(host, name, ttl_s=2, renew_fraction=0.01)
+        before = shown(host, name)
+        time.sleep(3)
+        eventually(lambda: tell(host, name) and (host, name) in renewals(began), 60, 1)
+        assert shown(host, name) != before
+        hosts.answers(host, name, 60)
+    finally:
+        state.end_maintenance(host)
+
+
+def test_nobody_has_anothers_renewed(salt, shown, eventually):
+    before, began = shown("pbx-1", "asterisk"), time.time()
+    data = {"name": "asterisk", "why": "ends", "at": began, "left_s": 1.0}
+    envelope = {
+        "host": "pbx-1",
+        "kind": KIND,
+        "data": data,
+        "time": began,
+        "nonce": "of sip-1",
+        "signature": base64.b64encode(b"x" * 256).decode(),
+    }
+    salt("sip-1", "event.fire_master", envelope, f"voip/event/{KIND}")
+    salt("sip-1", "voip_event.send", KIND, **data)
+
+    def refused():
+        found = {(item["kind"], item["host"]) for item in record.read("security", began)}
+        return found >= {("event/forged", "pbx-1"), ("event/not-its-own", "sip-1")}
+
+    eventually(refused, 30)
+    time.sleep(3)
+    assert renewals(began) == []
+    assert shown("pbx-1", "asterisk") == before
