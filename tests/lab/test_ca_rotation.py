@@ -1,5 +1,6 @@
-"""Another intermediate CA while a call is up: no handshake fails."""
+"""Another intermediate CA while a call is up: no handshake fails, a killed master goes on."""
 
+import contextlib
 import json
 import subprocess
 import time
@@ -7,15 +8,32 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.killed_master import (
+    NoSuchJobError,
+    await_job,
+    bus_of_master,
+    in_background,
+    kill_master,
+)
 from tests.lab.phones import call, phones, talk
 from voip_stack import paths
 from voip_stack.certificates import authority, renew
+from voip_stack.master import daemon
+from voip_stack.up.run import wait_for_minions
 
 PROBER = (Path(__file__).parent / "tls_prober.py").read_text()
 DIRECTORY = "/etc/voip-stack/tls"
 EVERY_S = 0.1
 RUN_S = 600
 SALT_RUN = [str(paths.checkout() / ".venv/bin/salt-run"), "-c", str(paths.master_dir())]
+ROTATE = [*SALT_RUN, "state.orchestrate", "orch.rotate_ca"]
+# Where the master is killed: a job that has just been published, by its function and argument.
+BEGIN = ("voip_vault_authority.advance", "make")
+CRASHES = [
+    ("voip_vault_authority.advance", "switch"),
+    ("voip_renewal.renew", "postgresql"),
+    ("voip_vault_authority.advance", "withdraw"),
+]
 # host, service, whose certificate is shown: who comes in by mutual TLS, from where it comes.
 MUTUAL = [("pbx-1", "sip-1", "kamailio", "asterisk"), ("sip-1", "pbx-1", "asterisk", "kamailio")]
 
@@ -121,7 +139,7 @@ def test_every_certificate_and_no_handshake(prober, pillar, authorities, salt):
         call(dialogue)
         started = time.monotonic()
         done = subprocess.run(
-            [*SALT_RUN, "state.orchestrate", "orch.rotate_ca"],
+            ROTATE,
             capture_output=True,
             text=True,
             timeout=RUN_S,
@@ -145,4 +163,42 @@ def test_every_certificate_and_no_handshake(prober, pillar, authorities, salt):
         f"{len(renew.held(pillar))} certificates of another intermediate CA in {took_s:.0f} s; "
         f"{len(report['failures'])} failures of {sum(report['done'].values())} handshakes with "
         f"{len(report['done'])} listeners, 1 held call"
+    )
+
+
+def test_killed_at_its_steps_it_goes_on(prober, pillar, authorities, eventually):
+    """kill -9 of the master while a step runs: started again, it goes on by itself."""
+    (before,) = authorities()
+    with phones() as dialogue:
+        call(dialogue)
+        started = time.monotonic()
+        try:
+            with bus_of_master() as bus, in_background(ROTATE):
+                await_job(bus, *BEGIN)
+                kill_master()
+            for crash in CRASHES:
+                daemon.start()
+                with bus_of_master() as bus, contextlib.ExitStack() as stack:
+                    try:
+                        await_job(bus, *crash)
+                    except NoSuchJobError:
+                        # The first crash was before the job left: nothing had begun.
+                        stack.enter_context(in_background(ROTATE))
+                        await_job(bus, *crash)
+                    kill_master()
+        finally:
+            daemon.start()
+            wait_for_minions(pillar, lambda _: None)
+        eventually(lambda: authority.progress(pillar)["phase"] == "stable", RUN_S, 2)
+        took_s = time.monotonic() - started
+        talk(dialogue, 3)
+    report = prober.report()
+    nothing_failed(report, pillar)
+    (after,) = authorities()
+    assert after != before
+    assert [about["authority"] for about in authority.progress(pillar)["issuers"]] == [after]
+    print(
+        f"{len(CRASHES) + 1} crashes in one rotation of {took_s:.0f} s; "
+        f"{len(report['failures'])} failures of {sum(report['done'].values())} handshakes, "
+        f"1 held call"
     )

@@ -9,9 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.lab.killed_master import (
+    NoSuchJobError,
+    await_job,
+    bus_of_master,
+    in_background,
+    kill_master,
+)
 from tests.lab.traffic import PYTHON, Traffic, await_call, nothing_failed
 from voip_stack.events import locks
 from voip_stack.master import client, daemon
@@ -37,10 +43,6 @@ CRASHES = [
 ]
 # The held call lasts longer than all of them on a busy machine.
 CRASHES_S = 150
-
-
-class NoSuchJobError(AssertionError):
-    """The rotation did not come to the step where it was to be killed."""
 
 
 class Pairs(list):
@@ -130,19 +132,19 @@ def test_killed_at_each_step_it_goes_on(provider, pillar, compiled, salt, one_is
         await_call(salt)
         started = time.monotonic()
         try:
-            with _bus() as bus, _in_background(orchestrate(**wanted)):
-                _await_job(bus, *OFFER)
-                _kill_master()
+            with bus_of_master() as bus, in_background(orchestrate(**wanted)):
+                await_job(bus, *OFFER)
+                kill_master()
             for crash in CRASHES:
                 daemon.start()
-                with _bus() as bus, contextlib.ExitStack() as stack:
+                with bus_of_master() as bus, contextlib.ExitStack() as stack:
                     try:
-                        _await_job(bus, *crash, deadline_s=25)
+                        await_job(bus, *crash, deadline_s=25)
                     except NoSuchJobError:
                         # The first crash was before the job left: nothing had begun.
-                        stack.enter_context(_in_background(orchestrate(**wanted)))
-                        _await_job(bus, *crash)
-                    _kill_master()
+                        stack.enter_context(in_background(orchestrate(**wanted)))
+                        await_job(bus, *crash)
+                    kill_master()
         finally:
             daemon.start()
             wait_for_minions(pillar, lambda _: None)
@@ -156,51 +158,3 @@ def test_killed_at_each_step_it_goes_on(provider, pillar, compiled, salt, one_is
         f"{report['registrations']['done']} registrations, {report['queries']['done']} queries, "
         f"{report['logins']['done']} log-ins, 1 held call"
     )
-
-
-@contextlib.contextmanager
-def _in_background(argv):
-    """A process that is killed, whatever it does, at the end."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(argv, start_new_session=True, **quiet) as process:
-        try:
-            yield
-        finally:
-            process.kill()
-
-
-@contextlib.contextmanager
-def _bus():
-    """The master's events, from now on."""
-    import salt.config
-    import salt.utils.event
-
-    options = salt.config.client_config(client.config_file())
-    with salt.utils.event.get_event(
-        "master", sock_dir=options["sock_dir"], opts=options, listen=True
-    ) as bus:
-        bus.connect_pub()
-        yield bus
-
-
-def _await_job(bus, function, argument, deadline_s=60):
-    """Until a job of `function` with `argument` has been published."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        event = bus.get_event(tag="salt/job/", match_type="startswith", wait=1, full=True)
-        if event and event["tag"].endswith("/new"):
-            data = event["data"]
-            if data["fun"] == function and argument in json.dumps(data["arg"]):
-                return
-    raise NoSuchJobError(f"no job {function} {argument}")
-
-
-def _kill_master():
-    """kill -9 of the lab's master and of its workers, by their process ids."""
-    master = daemon.process()
-    assert master is not None
-    family = [master, *master.children(recursive=True)]
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(family, timeout=10)
