@@ -49,6 +49,18 @@ def guest(provider):
 
 
 @pytest.fixture(scope="session")
+def shown(salt):
+    """shown(host, name) -> the one fingerprint that all its listeners show."""
+
+    def ask(host, name):
+        found = set(salt(host, "voip_tls.shown", name).values())
+        assert len(found) == 1, found
+        return found.pop()
+
+    return ask
+
+
+@pytest.fixture(scope="session")
 def vault_api(pillar):
     return f"https://{pillar.vault.address}:{pillar.services['openbao']['api'].ports[0]}/v1"
 

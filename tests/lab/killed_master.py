@@ -1,19 +1,13 @@
-"""Kill a lab's master at a step of what it leads: a job that has just been published."""
+"""Kill a lab's master while it leads something: salt_bus.py tells when it has come to a step."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
-import time
 
 import psutil
 
-from voip_stack.master import client, daemon
-
-
-class NoSuchJobError(AssertionError):
-    """What is led did not come to the step where it was to be killed."""
+from voip_stack.master import daemon
 
 
 @contextlib.contextmanager
@@ -25,32 +19,6 @@ def in_background(argv):
             yield
         finally:
             process.kill()
-
-
-@contextlib.contextmanager
-def bus_of_master():
-    """The master's events, from now on."""
-    import salt.config
-    import salt.utils.event
-
-    options = salt.config.client_config(client.config_file())
-    with salt.utils.event.get_event(
-        "master", sock_dir=options["sock_dir"], opts=options, listen=True
-    ) as bus:
-        bus.connect_pub()
-        yield bus
-
-
-def await_job(bus, function, argument, deadline_s=60):
-    """Until a job of `function` with `argument` has been published."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        event = bus.get_event(tag="salt/job/", match_type="startswith", wait=1, full=True)
-        if event and event["tag"].endswith("/new"):
-            data = event["data"]
-            if data["fun"] == function and argument in json.dumps(data["arg"]):
-                return
-    raise NoSuchJobError(f"no job {function} {argument}")
 
 
 def kill_master():

@@ -8,14 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.killed_master import (
-    NoSuchJobError,
-    await_job,
-    bus_of_master,
-    in_background,
-    kill_master,
-)
+from tests.lab.killed_master import in_background, kill_master
 from tests.lab.phones import call, phones, talk
+from tests.lab.salt_bus import NoSuchJobError, await_job, listening
 from voip_stack import paths
 from voip_stack.certificates import authority, renew
 from voip_stack.master import daemon
@@ -173,12 +168,12 @@ def test_killed_at_its_steps_it_goes_on(prober, pillar, authorities, eventually)
         call(dialogue)
         started = time.monotonic()
         try:
-            with bus_of_master() as bus, in_background(ROTATE):
+            with listening() as bus, in_background(ROTATE):
                 await_job(bus, *BEGIN)
                 kill_master()
             for crash in CRASHES:
                 daemon.start()
-                with bus_of_master() as bus, contextlib.ExitStack() as stack:
+                with listening() as bus, contextlib.ExitStack() as stack:
                     try:
                         await_job(bus, *crash)
                     except NoSuchJobError:

@@ -2,31 +2,15 @@
 
 import pytest
 
+from voip_stack.certificates.renew import held
+from voip_stack.paths import pillar_dir
+from voip_stack.pillar import load
 from voip_stack.problem import Problem
 
-# host, component: every daemon that shows a certificate.
-DAEMONS = [
-    ("sip-1", "kamailio"),
-    ("pbx-1", "asterisk"),
-    ("devstack", "openbao"),
-    ("devstack", "postgresql"),
-    ("devstack", "redis"),
-]
+HELD = held(load(pillar_dir()))
 
 
-@pytest.fixture(scope="module")
-def shown(salt):
-    """shown(host, name) -> the one fingerprint that all its listeners show."""
-
-    def ask(host, name):
-        found = set(salt(host, "voip_tls.shown", name).values())
-        assert len(found) == 1, found
-        return found.pop()
-
-    return ask
-
-
-@pytest.mark.parametrize(("host", "name"), DAEMONS)
+@pytest.mark.parametrize(("host", "name"), HELD)
 def test_what_a_daemon_cannot_use_is_undone(host, name, salt, shown, compiled):
     """A key that its daemon may not read: the real reload of a real daemon fails."""
     before = shown(host, name)
@@ -38,7 +22,7 @@ def test_what_a_daemon_cannot_use_is_undone(host, name, salt, shown, compiled):
     assert salt(host, "voip_pki.is_unproven", name) is False
 
 
-@pytest.mark.parametrize(("host", "name"), DAEMONS)
+@pytest.mark.parametrize(("host", "name"), HELD)
 def test_a_new_one_is_shown_at_once(host, name, salt, shown):
     before = shown(host, name)
     made = salt(host, "voip_pki.renew", name)

@@ -8,24 +8,14 @@ import time
 
 import pytest
 
-from tests.lab.test_certificates import DAEMONS
 from voip_stack.certificates import renew
 from voip_stack.events import record
+from voip_stack.paths import pillar_dir
+from voip_stack.pillar import load
 from voip_stack.repair import hosts, state
 
+HELD = renew.held(load(pillar_dir()))
 KIND = "certificate/expiring"
-
-
-@pytest.fixture
-def shown(salt):
-    """shown(host, name) -> the one fingerprint that all its listeners show."""
-
-    def ask(host, name):
-        found = set(salt(host, "voip_tls.shown", name).values())
-        assert len(found) == 1, found
-        return found.pop()
-
-    return ask
 
 
 @pytest.fixture
@@ -54,7 +44,7 @@ def renewals(since, outcome="renewed", by=renew.BEACON):
     ]
 
 
-@pytest.mark.parametrize(("host", "name"), DAEMONS)
+@pytest.mark.parametrize(("host", "name"), HELD)
 def test_what_has_ended_is_renewed_still(host, name, renewed_as, tell, shown, eventually):
     """As after a Vault that was away for long: nobody can verify what is shown."""
     state.maintain(host, 300, "a certificate has ended")

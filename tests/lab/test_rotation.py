@@ -11,13 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.killed_master import (
-    NoSuchJobError,
-    await_job,
-    bus_of_master,
-    in_background,
-    kill_master,
-)
+from tests.lab.killed_master import in_background, kill_master
+from tests.lab.salt_bus import NoSuchJobError, await_job, listening
 from tests.lab.traffic import PYTHON, Traffic, await_call, nothing_failed
 from voip_stack.events import locks
 from voip_stack.master import client, daemon
@@ -132,12 +127,12 @@ def test_killed_at_each_step_it_goes_on(provider, pillar, compiled, salt, one_is
         await_call(salt)
         started = time.monotonic()
         try:
-            with bus_of_master() as bus, in_background(orchestrate(**wanted)):
+            with listening() as bus, in_background(orchestrate(**wanted)):
                 await_job(bus, *OFFER)
                 kill_master()
             for crash in CRASHES:
                 daemon.start()
-                with bus_of_master() as bus, contextlib.ExitStack() as stack:
+                with listening() as bus, contextlib.ExitStack() as stack:
                     try:
                         await_job(bus, *crash, deadline_s=25)
                     except NoSuchJobError:
