@@ -26,7 +26,7 @@ def test_reads_its_own_secrets(sip):
 
 
 @pytest.mark.parametrize(
-    "path", ["hosts/pbx-1/ami", "hosts/media-1/redis", "hosts/devstack/redis", "hosts"]
+    "path", ["hosts/pbx-1/ami", "hosts/media-1/callstore", "hosts/devstack/redis", "hosts"]
 )
 def test_every_other_path_is_refused(sip, path):
     with pytest.raises(CommandExecutionError, match="permission denied"):

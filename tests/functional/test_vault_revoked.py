@@ -5,12 +5,12 @@ import json
 import pytest
 from salt.exceptions import CommandExecutionError
 
-GONE = "media-2"
+GONE = "media-9"
 
 
 @pytest.fixture
 def gone(provisioned, make_host):
-    """media-2 as pillar declared it once: enrolled, with a certificate, a secret and a session."""
+    """media-9 as pillar declared it once: enrolled, with a certificate, a secret and a session."""
     declared = dict(provisioned.pillar["provisioning"])
     entry = declared["sip-1"] | {
         "names": [f"{GONE}.voip.test"],

@@ -7,6 +7,7 @@ import subprocess
 
 import psutil
 
+from tests.lab.salt_bus import await_job, listening
 from voip_stack.master import daemon
 
 
@@ -19,6 +20,22 @@ def in_background(argv):
             yield
         finally:
             process.kill()
+
+
+def crash_through(argv, crashes, deadline_s):
+    """Start what `argv` leads, and kill the master at each of `crashes`: (function, argument) of a
+    job that has just been published, in their order.
+
+    It is asked for twice: the first crash may be before its job has left, so that nothing has
+    begun. From then on it goes on by itself. The master is down afterwards.
+    """
+    for number, crash in enumerate(crashes):
+        daemon.start()
+        with listening() as bus, contextlib.ExitStack() as stack:
+            if number < 2:
+                stack.enter_context(in_background(argv))
+            await_job(bus, *crash, deadline_s=deadline_s)
+            kill_master()
 
 
 def kill_master():

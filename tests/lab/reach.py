@@ -49,7 +49,7 @@ def plain(address, port, text="\r\n", **_):
             return ""
 
 
-def tls(address, port, name, ca, text="", client=None, version=None, **_):
+def tls(address, port, name, ca, text="", client=None, version=None, timeout_s=TIMEOUT_S, **_):
     """{"version", "serial", "answer"} of a verified connection, or {"error"}."""
     try:
         context = ssl.create_default_context(cafile=ca)
@@ -57,7 +57,7 @@ def tls(address, port, name, ca, text="", client=None, version=None, **_):
             context.load_cert_chain(*client)
         if version:
             context.maximum_version = ssl.TLSVersion[version]
-        link = socket.create_connection((address, port), TIMEOUT_S)
+        link = socket.create_connection((address, port), timeout_s)
         with link, context.wrap_socket(link, server_hostname=name) as secure:
             # A TLS 1.3 server refuses the client's certificate after the handshake: read.
             secure.sendall((text or "\r\n\r\n").encode())
@@ -79,7 +79,8 @@ def ami_login(path, spoil="", **where):
 
 
 def _logged_in(text, where):
-    link = socket.create_connection((where["address"], where["port"]), TIMEOUT_S)
+    timeout_s = where.get("timeout_s", TIMEOUT_S)
+    link = socket.create_connection((where["address"], where["port"]), timeout_s)
     if where.get("ca"):
         context = ssl.create_default_context(cafile=where["ca"])
         link = context.wrap_socket(link, server_hostname=where["name"])
@@ -109,18 +110,30 @@ def ari(path, spoil="", **where):
 def logins(manager, rest):
     """Log in by AMI and ARI over and over, as the files say, until standard input ends.
 
-    manager, rest: arguments of ami_login and ari. Returns {"done", "failures"}.
+    manager, rest: arguments of ami_login and ari. Returns {"done", "failures", "again"}: again
+    counts the handshakes that a reload of manager.conf refused, tried once more (docs/rotation.md).
     """
-    done, failures = 0, []
-    while not select.select([sys.stdin], [], [], 0.2)[0]:
-        for found, good in (
-            (ami_login(**manager), "Authentication accepted"),
-            (ari(**rest), "HTTP/1.1 200 OK"),
+    done, failures, again = 0, [], 0
+    while not select.select([sys.stdin], [], [], 0.5)[0]:
+        for ask, where, good in (
+            (ami_login, manager, "Authentication accepted"),
+            (ari, rest, "HTTP/1.1 200 OK"),
         ):
             done += 1
+            found = _asked(ask, where)
+            if "HANDSHAKE_FAILURE" in found:
+                again += 1
+                found = _asked(ask, where)
             if found != good:
                 failures.append([time.time(), found])
-    return {"done": done, "failures": failures}
+    return {"done": done, "failures": failures, "again": again}
+
+
+def _asked(ask, where):
+    try:
+        return ask(**where)
+    except OSError as err:
+        return str(err)
 
 
 if __name__ == "__main__":

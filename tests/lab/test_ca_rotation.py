@@ -1,6 +1,5 @@
 """Another intermediate CA while a call is up: no handshake fails, a killed master goes on."""
 
-import contextlib
 import json
 import subprocess
 import time
@@ -8,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.killed_master import in_background, kill_master
+from tests.lab.killed_master import crash_through
 from tests.lab.phones import call, phones, talk
-from tests.lab.salt_bus import NoSuchJobError, await_job, listening
 from voip_stack import paths
 from voip_stack.certificates import authority, renew
 from voip_stack.master import daemon
@@ -23,8 +21,8 @@ RUN_S = 600
 SALT_RUN = [str(paths.checkout() / ".venv/bin/salt-run"), "-c", str(paths.master_dir())]
 ROTATE = [*SALT_RUN, "state.orchestrate", "orch.rotate_ca"]
 # Where the master is killed: a job that has just been published, by its function and argument.
-BEGIN = ("voip_vault_authority.advance", "make")
 CRASHES = [
+    ("voip_vault_authority.advance", "make"),
     ("voip_vault_authority.advance", "switch"),
     ("voip_renewal.renew", "postgresql"),
     ("voip_vault_authority.advance", "withdraw"),
@@ -168,19 +166,7 @@ def test_killed_at_its_steps_it_goes_on(prober, pillar, authorities, eventually)
         call(dialogue)
         started = time.monotonic()
         try:
-            with listening() as bus, in_background(ROTATE):
-                await_job(bus, *BEGIN)
-                kill_master()
-            for crash in CRASHES:
-                daemon.start()
-                with listening() as bus, contextlib.ExitStack() as stack:
-                    try:
-                        await_job(bus, *crash)
-                    except NoSuchJobError:
-                        # The first crash was before the job left: nothing had begun.
-                        stack.enter_context(in_background(ROTATE))
-                        await_job(bus, *crash)
-                    kill_master()
+            crash_through(ROTATE, CRASHES, RUN_S)
         finally:
             daemon.start()
             wait_for_minions(pillar, lambda _: None)
@@ -193,7 +179,7 @@ def test_killed_at_its_steps_it_goes_on(prober, pillar, authorities, eventually)
     assert after != before
     assert [about["authority"] for about in authority.progress(pillar)["issuers"]] == [after]
     print(
-        f"{len(CRASHES) + 1} crashes in one rotation of {took_s:.0f} s; "
+        f"{len(CRASHES)} crashes in one rotation of {took_s:.0f} s; "
         f"{len(report['failures'])} failures of {sum(report['done'].values())} handshakes, "
         f"1 held call"
     )

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from voip_stack.certificates import renew
+from voip_stack.certificates import outages, renew
 from voip_stack.events import record
 from voip_stack.paths import pillar_dir
 from voip_stack.pillar import load
@@ -42,6 +42,63 @@ def renewals(since, outcome="renewed", by=renew.BEACON):
         for item in record.read(renew.RECORD, since)
         if (item["outcome"], item["by"]) == (outcome, by)
     ]
+
+
+def alerts(since):
+    """[whether it is the all-clear] of the renewals' alerts."""
+    found = record.read("alerts", since)
+    return [bool(item.get("cleared")) for item in found if item["kind"] == outages.KIND]
+
+
+@pytest.fixture
+def hanging(on):
+    """hanging(host, service): every process of it stopped, and self-repair looks away."""
+    stopped = []
+
+    def stop(host, service):
+        state.maintain(host, 600, "renewal of what hangs")
+        unit = hosts.unit(host, service)
+        stopped.append((host, service, unit))
+        on(host, "systemctl", "kill", "--signal=STOP", unit)
+
+    def go_on():
+        while stopped:
+            host, service, unit = stopped.pop()
+            on(host, "systemctl", "kill", "--signal=CONT", unit)
+            hosts.answers(host, service, 60)
+            state.end_maintenance(host)
+
+    stop.go_on = go_on
+    yield stop
+    go_on()
+
+
+def test_what_hangs_keeps_its_certificate_and_is_tried_again(
+    hanging, renewed_as, compiled, shown, tell, eventually
+):
+    host, name = "sip-1", "kamailio"
+    *most, _ = compiled(host)["certificates"][name]["alt_names"]
+    renewed_as(host, name, alt_names=most)  # one too few: due at once, and good for long
+    before, began = shown(host, name), time.time()
+    hanging(host, name)
+
+    def told_until(count):
+        tell(host, name)
+        return len(renewals(began, "failed")) >= count
+
+    eventually(lambda: told_until(2), 240, 1)
+    tries = [item["time"] for item in record.read(renew.RECORD, began)]
+    assert tries[1] - tries[0] > outages.pause_s("host", 1, 1e7)
+    assert alerts(began) == [False], "one for the outage, not one for a try"
+    assert outages.known()[f"{host}/{name}"]["cause"] == "host"
+    hanging.go_on()
+    assert shown(host, name) == before
+    eventually(lambda: tell(host, name) and renewals(began), 120, 1)
+    assert shown(host, name) != before
+    assert alerts(began) == [False, True]
+    tell(host, name)  # in vain: it is good now
+    time.sleep(5)
+    assert len(renewals(began)) == 1
 
 
 @pytest.mark.parametrize(("host", "name"), HELD)
