@@ -64,7 +64,8 @@ Run the recorder:
   voip_service.running:
     - name: voip-recorder.service
     - paths:
-      - {{ python }}
+      - {{ python }}/recorder.py
+      - {{ python }}/voip_recording.py
       - /etc/voip-stack/recordings/recorder.json
       - /etc/systemd/system/voip-recorder.service
     - watch:

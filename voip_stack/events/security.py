@@ -11,7 +11,7 @@ from voip_stack.events import bus, record
 log = logging.getLogger(__name__)
 RECORD = "security"
 # A machine that sends forgeries without end is told once, with how many more there were.
-MOST_PER_MINUTE = 30
+MOST_PER_MINUTE = 60
 
 _lock = threading.Lock()
 _minute: dict[tuple[str, str], list[float]] = {}  # (kind, host) -> [start, count]
