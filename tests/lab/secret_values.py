@@ -15,11 +15,15 @@ settings = caller.sminion.opts["pillar"]["voip"]["vault"]
 session = functions["voip_vault.session"]("provision")
 mount = settings["kv_mount"]
 values = {}
+# How far a rotation of the intermediate CA is, and which certificate was last: no secret.
+NOT_SECRET = ("authority/",)
 
 
 def walk(folder):
     for name in session.keys(f"{mount}/metadata/{folder}"):
         path = f"{folder}{name}"
+        if path in NOT_SECRET:
+            continue
         if name.endswith("/"):
             walk(path)
             continue
