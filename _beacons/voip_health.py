@@ -20,6 +20,7 @@ if _UTILS not in sys.path:
     sys.path.append(_UTILS)
 
 import voip_event  # noqa: E402
+import voip_generations  # noqa: E402
 import voip_health_watch  # noqa: E402
 
 __virtualname__ = "voip_health"
@@ -41,7 +42,15 @@ def beacon(config):
     """Return the events of one beat."""
     given = salt.utils.beacons.list_to_dict(config)
     wanted = {name: given[name] for name in sorted(_NEEDED)}
+    directory = f"{__opts__.get('voip_stack_dir', '/etc/voip-stack')}/tls"
     return [
         {"tag": kind, **voip_event.signed(__opts__, kind, **data)}
         for kind, data in voip_health_watch.changes(wanted, time.time())
+        if not (kind == "service/down" and _is_excused(directory, data["service"]))
     ]
+
+
+def _is_excused(directory, service):
+    """A daemon that cannot use its new certificate shows none until the former one is back: a
+    repair would start it anew in between, and cut its calls. Told again after repeat_s."""
+    return voip_generations.is_locked(directory, service)

@@ -83,6 +83,18 @@ def locked(directory, name):
         yield
 
 
+def is_locked(directory, name):
+    """Whether the pair of `name` is being changed at this moment."""
+    try:
+        with open(os.path.join(directory, f".lock.{name}"), encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _point(link, target):
     """Make `link` a symbolic link to `target`, atomically."""
     temporary = f"{link}.new"

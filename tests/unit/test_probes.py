@@ -14,6 +14,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 sys.path[:0] = [str(CHECKOUT / "_utils")]
 
+import voip_generations  # noqa: E402
 import voip_health_watch  # noqa: E402
 import voip_probe  # noqa: E402
 import voip_probe_sip  # noqa: E402
@@ -167,6 +168,14 @@ def test_the_prober_is_a_process_that_is_read_without_waiting(tmp_path):
         assert json.dumps(data)
     finally:
         voip_health_watch._watches.pop("one").stop()
+
+
+def test_who_gets_another_certificate_is_excused(tmp_path):
+    assert voip_generations.is_locked(tmp_path, "kamailio") is False
+    with voip_generations.locked(tmp_path, "kamailio"):
+        assert voip_generations.is_locked(tmp_path, "kamailio") is True
+        assert voip_generations.is_locked(tmp_path, "asterisk") is False
+    assert voip_generations.is_locked(tmp_path, "kamailio") is False
 
 
 # ------------------------------------------------------------------ evidence
