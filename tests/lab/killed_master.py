@@ -9,20 +9,31 @@ import psutil
 
 from tests.lab.salt_bus import await_job, listening
 from voip_stack.master import daemon
+from voip_stack.up.run import wait_for_minions
 
 
-@contextlib.contextmanager
-def in_background(argv):
-    """A process that is killed, whatever it does, at the end."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(argv, start_new_session=True, **quiet) as process:
-        try:
-            yield
-        finally:
-            process.kill()
+class Asked:
+    """with Asked(argv) as asked: a process that is started anew by `asked.again()` when it has
+    ended: a minion that has not found the new master yet has it fail. Killed at the end."""
+
+    def __init__(self, argv):
+        self._argv, self._process = argv, None
+
+    def __enter__(self):
+        self.again()
+        return self
+
+    def again(self):
+        if self._process is None or self._process.poll() is not None:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self._process = subprocess.Popen(self._argv, start_new_session=True, **quiet)
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait()
 
 
-def crash_through(argv, crashes, deadline_s):
+def crash_through(pillar, argv, crashes, deadline_s):
     """Start what `argv` leads, and kill the master at each of `crashes`: (function, argument) of a
     job that has just been published, in their order.
 
@@ -31,11 +42,15 @@ def crash_through(argv, crashes, deadline_s):
     """
     for number, crash in enumerate(crashes):
         daemon.start()
-        with listening() as bus, contextlib.ExitStack() as stack:
+        with listening() as bus:
             if number < 2:
-                stack.enter_context(in_background(argv))
-            await_job(bus, *crash, deadline_s=deadline_s)
-            kill_master()
+                wait_for_minions(pillar, lambda _: None)
+                with Asked(argv) as asked:
+                    await_job(bus, *crash, deadline_s=deadline_s, meanwhile=asked.again)
+                    kill_master()
+            else:
+                await_job(bus, *crash, deadline_s=deadline_s)
+                kill_master()
 
 
 def kill_master():

@@ -28,10 +28,14 @@ def listening():
         yield bus
 
 
-def await_job(bus, function, argument="", deadline_s=60):
-    """Until a job of `function` with `argument` has been published; its event's data."""
+def await_job(bus, function, argument="", deadline_s=60, meanwhile=lambda: None):
+    """Until a job of `function` with `argument` has been published; its event's data.
+
+    meanwhile: called each second of the wait.
+    """
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
+        meanwhile()
         event = bus.get_event(tag="salt/job/", match_type="startswith", wait=1, full=True)
         if event and event["tag"].endswith("/new"):
             data = event["data"]
