@@ -17,6 +17,7 @@ from tests.lab import crowd
 from voip_stack import drain, paths
 from voip_stack.cli.hosts import provider_of
 from voip_stack.problem import Problem
+from voip_stack.providers.lab import nspawn
 from voip_stack.repair import state
 from voip_stack.steps import Steps
 
@@ -62,6 +63,15 @@ def _answering(salt, *hosts):
     except Problem as err:  # a guest that boots has no minion yet
         print(err)
         return []
+
+
+def _report(salt, host):
+    """What the host says of its components; nothing while its minion is still on its way."""
+    try:
+        return salt(host, "voip_status.report")
+    except Problem as err:
+        print(err)
+        return {}
 
 
 @contextlib.contextmanager
@@ -126,6 +136,29 @@ def test_calls_of_a_relay_that_is_killed_go_on_elsewhere(salt, on, eventually):
         assert salt(HOME, "rtpengine_relays.here") == {}
         assert salt(HOME, "voip_status.report")["rtpengine"]["active"] == "standby"
         judge(crowd.hang_up(found))
+
+
+def test_calls_of_a_host_that_is_switched_off_go_on_elsewhere(salt, on, eventually):
+    """The whole guest at once. New calls succeed meanwhile; back, it takes nothing until asked."""
+    with contextlib.ExitStack() as stack:
+        found = stack.enter_context(crowd.calls(8))
+        had = by_relay(salt, found)
+        assert had[HOME] > 0
+        print(had)
+        nspawn.kill(provider_of().record(), HOME)
+        eventually(lambda: set(_answering(salt, OTHER)) == {HOME, OTHER}, 15, 0.5)
+        found += stack.enter_context(crowd.calls(2, first=8))
+        provider_of().ensure_guests(lambda text: None)
+        returned = lambda: _report(salt, HOME).get("rtpengine", {}).get("active")  # noqa: E731
+        eventually(lambda: returned() == "standby", 60, 1)
+        eventually(lambda: salt(HOME, "service.status", "keepalived"), 15, 0.5)
+        assert salt(HOME, "rtpengine_relays.here") == {}
+        judge(crowd.hang_up(found))
+    assert salt(OTHER, "rtpengine_relays.send_home", HOME, timeout_s=60) is True
+    assert salt(HOME, "rtpengine.ping", HOME)
+    assert salt(HOME, "voip_status.report")["rtpengine"]["active"] == "active"
+    assert on(HOME, "systemctl", "list-units", "--failed", "--plain", "--no-legend") == ""
+    assert state.degraded() == {}
 
 
 def test_calls_of_a_relay_that_systemd_restarts_stay_where_they_are(salt, on):
