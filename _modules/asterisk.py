@@ -23,8 +23,10 @@ _DIRECTORY = "/etc/asterisk/voip"
 _WHOLE = ("asterisk.conf", "modules.conf", "pjsip.conf", "pjsip_trunks.conf", "extensions.conf")
 _CA_FILE = "/etc/voip-stack/tls/ca.crt"
 _TIMEOUT_S = 5.0
-# What shows a certificate. PJSIP opens its listener anew when a file of the pair has changed.
-_CERTIFIED = ("res_pjsip.so", "http", "manager")
+# What reads a certificate when it is told to. PJSIP does at each connection (the recipe's edit).
+_CERTIFIED = ("http", "manager")
+# Handshakes that are under way when new ones are held have ended after this.
+_HANDSHAKE_S = 0.3
 _LEG = {
     "call_id": "CHANNEL(pjsip,call-id)",
     "tls": "CHANNEL(pjsip,secure)",
@@ -236,22 +238,30 @@ def reload():
 
     The transport's other settings, and modules, want a restart.
     """
-    return _reload("pbx_config.so", "res_ari.so", *_CERTIFIED)
+    modules = ("res_pjsip.so", "pbx_config.so", "res_ari.so", *_CERTIFIED)
+    return _reload(modules, ("sip-tls", "ami", "ari"))
 
 
 def reload_certificate():
     """Show the certificate on disk to new connections of SIP, AMI and ARI; open ones go on."""
     # AMI and ARI read a certificate again only when one of their files has changed: an empty one
-    # that they include is there to be touched. Not at each reload: they set TLS up anew in place,
-    # and refuse the handshakes of that moment.
+    # that they include is there to be touched.
     with contextlib.suppress(FileNotFoundError):
         os.utime(os.path.join(_DIRECTORY, "reload.conf"))
-    return _reload(*_CERTIFIED)
+    return _reload(_CERTIFIED, ("ami", "ari"))
 
 
-def _reload(*modules):
-    for module in modules:
-        __salt__["asterisk_users.command"](f"module reload {module}")
+def _reload(modules, listeners):
+    # A reload sets TLS up anew in place, and closes a listener to open it again: a handshake of
+    # that moment would fail, a connection be reset.
+    ports = __pillar__["voip"]["ports"]["asterisk"]
+    __salt__["voip_firewall.hold"]([ports[name] for name in listeners])
+    try:
+        time.sleep(_HANDSHAKE_S)
+        for module in modules:
+            __salt__["asterisk_users.command"](f"module reload {module}")
+    finally:
+        __salt__["voip_firewall.release"]()
     return True
 
 

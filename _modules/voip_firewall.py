@@ -86,6 +86,24 @@ def unload():
             _failed("nft delete table", done)
 
 
+def hold(ports, timeout_s=10):
+    """Have new TCP connections to these ports of this host wait until `release`.
+
+    For a daemon that closes a listener and opens it again: whoever connects in that moment comes
+    1 s later, instead of being reset. timeout_s: they pass after it in any case.
+    """
+    done = _run([_nft(), "-f", "-"], voip_nft.hold(ports, timeout_s))
+    if done.returncode:
+        _failed("nft -f", done)
+
+
+def release():
+    """End `hold`; fine when there is none."""
+    done = _run([_nft(), "delete", "table", voip_nft.FAMILY, voip_nft.HOLD_TABLE])
+    if done.returncode and "No such file or directory" not in done.stderr:
+        _failed("nft delete table", done)
+
+
 def reaches(address, port, timeout_s=3):
     """Return True when a new TCP connection to address:port opens."""
     try:

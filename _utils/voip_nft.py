@@ -224,6 +224,28 @@ def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None
     )
 
 
+HOLD_TABLE = "voip_hold"
+
+
+def hold(ports, timeout_s):
+    """Return the script that has new TCP connections to `ports` wait: table `inet voip_hold`.
+
+    Their SYN is dropped, and sent again by the peer after 1 s (RFC 6298, section 2), then 2 s, ...
+    timeout_s: after it the kernel lets them pass by itself, should nobody delete the table. Before
+    every other rule, the loopback's among them; connections that are open are not touched.
+    """
+    elements = ", ".join(str(port_range(port)[0]) for port in sorted(set(ports)))
+    return (
+        f"table {FAMILY} {HOLD_TABLE}\n"
+        f"delete table {FAMILY} {HOLD_TABLE}\n"
+        f"table {FAMILY} {HOLD_TABLE} {{\n"
+        "\tset ports {\n\t\ttype inet_service\n\t\tflags timeout\n"
+        f"\t\ttimeout {int(timeout_s)}s\n\t\telements = {{ {elements} }}\n\t}}\n"
+        "\tchain input {\n\t\ttype filter hook input priority filter - 10; policy accept;\n"
+        "\t\ttcp flags & (fin | syn | rst | ack) == syn tcp dport @ports drop\n\t}\n}\n"
+    )
+
+
 def line_changes(old, new):
     """Return {"added": [...], "removed": [...]} of two rule listings, without empty keys."""
     before = [line.strip() for line in old.splitlines() if line.strip()]

@@ -136,6 +136,45 @@ def test_refused_rules_leave_the_loaded_ones(state, firewall, tmp_path):
     assert firewall.live() == before
 
 
+# A connection to a listener of its own, over the loopback: the seconds until it is open.
+CONNECT = """
+import socket, time
+with socket.create_server(("127.0.0.1", 7000)):
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", 7000), 15):
+        print(time.monotonic() - began)
+"""
+
+
+@pytest.fixture
+def connecting(namespace):
+    """connecting() -> a process that connects inside the namespace."""
+
+    def start():
+        argv = ["ip", "netns", "exec", namespace, sys.executable, "-c", CONNECT]
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+    return start
+
+
+def test_who_connects_while_it_is_held_comes_later(firewall, connecting):
+    firewall.hold([7000, 7001])
+    with connecting() as held:
+        time.sleep(0.5)
+        firewall.release()
+        assert 0.9 < float(held.communicate(timeout=20)[0]) < 8
+    firewall.release()  # fine when there is none
+    with connecting() as free:
+        assert float(free.communicate(timeout=20)[0]) < 0.9
+
+
+def test_a_hold_that_nobody_ends_ends_by_itself(firewall, connecting):
+    firewall.hold([7000])
+    firewall.hold([7000], timeout_s=1)  # again: in place of the former
+    with connecting() as held:
+        assert 0.9 < float(held.communicate(timeout=20)[0]) < 8
+
+
 def test_rules_that_cut_the_master_are_taken_back(firewall):
     """The master is asked before and after; here it stops answering when rules are loaded."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -110,10 +110,9 @@ def ari(path, spoil="", **where):
 def logins(manager, rest):
     """Log in by AMI and ARI over and over, as the files say, until standard input ends.
 
-    manager, rest: arguments of ami_login and ari. Returns {"done", "failures", "again"}: again
-    counts the handshakes that a reload of manager.conf refused, tried once more (docs/rotation.md).
+    manager, rest: arguments of ami_login and ari. Returns {"done", "failures"}.
     """
-    done, failures, again = 0, [], 0
+    done, failures = 0, []
     while not select.select([sys.stdin], [], [], 0.5)[0]:
         for ask, where, good in (
             (ami_login, manager, "Authentication accepted"),
@@ -121,12 +120,9 @@ def logins(manager, rest):
         ):
             done += 1
             found = _asked(ask, where)
-            if "HANDSHAKE_FAILURE" in found:
-                again += 1
-                found = _asked(ask, where)
             if found != good:
                 failures.append([time.time(), found])
-    return {"done": done, "failures": failures, "again": again}
+    return {"done": done, "failures": failures}
 
 
 def _asked(ask, where):

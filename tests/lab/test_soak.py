@@ -28,22 +28,8 @@ def soak(*words):
 
 
 def broken(report):
-    """The promises that were not kept.
-
-    For another certificate Asterisk closes its listeners and opens them again: a connection that
-    comes in that moment is reset (docs/soak.md). One in a run of minutes is told, and let pass.
-    """
-    failed = report["handshakes"]["failures"]
-    resets = [
-        failure
-        for failure in failed
-        if failure["listener"].startswith("asterisk ")
-        and failure["reason"].startswith("ConnectionReset")
-    ]
-    print("reset by Asterisk's reload:", resets)
-    if len(failed) == len(resets) == report["handshakes"]["failed"] == 1:
-        return [promise for promise in report["broken"] if "handshakes failed" not in promise]
-    return report["broken"] + [str(failure) for failure in failed]
+    """The promises that were not kept, and what failed."""
+    return report["broken"] + [str(failure) for failure in report["handshakes"]["failures"]]
 
 
 # The life of a host's certificates, seconds, by file.
@@ -96,10 +82,6 @@ def test_a_sealed_vault_after_a_soak_that_was_killed(ordinary, eventually):
     assert all(item["caught_up_s"] is not None for item in report["certificates"])
 
 
-# What Asterisk keeps of each listener it has opened anew, KiB (docs/soak.md): more is a new leak.
-KEPT_BY_ASTERISK = 80.0
-
-
 def test_reloads_in_a_row_are_noticed_by_nobody():
     argv = [VOIP, "bench", "reloads", "--json"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=2400)
@@ -107,7 +89,4 @@ def test_reloads_in_a_row_are_noticed_by_nobody():
     assert done.returncode == 0
     report = json.loads(done.stdout)
     assert report["rounds"] == 200
-    missed = {item["name"] for item in report["results"] if item["met"] is False}
-    assert missed <= {"pbx-1 asterisk: memory grown by"}
-    values = {item["name"]: item["value"] for item in report["results"]}
-    assert values["pbx-1 asterisk: memory a reload"] < KEPT_BY_ASTERISK
+    assert [item for item in report["results"] if item["met"] is False] == []

@@ -71,6 +71,13 @@ def test_apply(tmp_path):
     assert changelog.count("Thu, 28 Aug 2025 12:54:46 +0200") == 2
 
 
+def test_a_raised_revision_is_a_newer_version_and_another_content(tmp_path):
+    first, second = Recipe(source="thing"), Recipe(source="thing", revision=2)
+    assert recipe.apply(second, tree(tmp_path), "bookworm") == "1.0-1~voip12+2"
+    assert "revision" not in first.content()
+    assert first.content() | {"revision": 2} == second.content()
+
+
 def test_packaging_from_the_tree(tmp_path):
     tree(tmp_path)
     new = tmp_path / "pkg" / "bookworm"

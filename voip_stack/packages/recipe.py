@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -37,11 +38,18 @@ class Recipe(BaseModel):
     suites: list[str] = Field(default=[], description="Debian suites to look in, best first")
     packaging: str | None = None  # directory in the source that replaces debian/
     version: str | None = None  # written into the changelog; default the source's own, marked
+    # Raised when the recipe changes what the packages do: hosts that have them upgrade.
+    revision: int = Field(default=1, ge=1)
     keep_packages: list[str] = []  # other binary packages are not built; empty keeps all
     build_depends: dict[str, str] = {}  # as written in control: what it becomes
     drop_build_depends: list[str] = []
     add_build_depends: list[str] = []
     edits: list[Edit] = []
+
+    def content(self) -> dict[str, Any]:
+        """What decides the packages. A first revision says nothing: what was built before recipes
+        had one is built once."""
+        return self.model_dump(exclude={"revision"} if self.revision == 1 else None)
 
 
 def load(name: str, directory: Path = RECIPES) -> Recipe:
@@ -49,10 +57,10 @@ def load(name: str, directory: Path = RECIPES) -> Recipe:
     return Recipe.model_validate(yaml.safe_load((directory / f"{name}.yaml").read_text()))
 
 
-def backport_version(version: str, suite: str) -> str:
+def backport_version(version: str, suite: str, revision: int = 1) -> str:
     """6.0.1-1 built for bookworm -> 6.0.1-1~voip12+1: lower than the original, so that an upgrade
     to the next Debian release takes over (Debian policy, section 5.6.12)."""
-    return f"{version}~voip{RELEASES[suite]}+1"
+    return f"{version}~voip{RELEASES[suite]}+{revision}"
 
 
 def apply(recipe: Recipe, tree: Path, suite: str) -> str:
@@ -143,7 +151,9 @@ def _remove(path: Path) -> None:
 def _mark_version(changelog: Path, recipe: Recipe, suite: str) -> str:
     text = changelog.read_text() if changelog.exists() else ""
     head = re.match(r"\S+ \(([^)]+)\)", text)
-    version = recipe.version or (backport_version(head[1], suite) if head else None)
+    version = recipe.version
+    if version is None and head:
+        version = backport_version(head[1], suite, recipe.revision)
     if version is None:
         raise RecipeError("debian/changelog has no version, and the recipe gives none")
     # The date of the last entry stays: it is the build's SOURCE_DATE_EPOCH.

@@ -92,7 +92,7 @@ class BuiltSource(PackageSource):
         content = {
             "builder": BUILDER_REVISION,
             "source": self.name,
-            "recipe": recipe.load(request.component).model_dump(),
+            "recipe": recipe.load(request.component).content(),
             "tarball": request.wanted.tarball and request.wanted.tarball.sha256,
             "safe": request.floor.get("safe"),
             "suite": target.suite,
