@@ -23,7 +23,7 @@ _DIRECTORY = "/etc/asterisk/voip"
 _WHOLE = ("asterisk.conf", "modules.conf", "pjsip.conf", "pjsip_trunks.conf", "extensions.conf")
 _CA_FILE = "/etc/voip-stack/tls/ca.crt"
 _TIMEOUT_S = 5.0
-# What reads a certificate when it is told to. PJSIP does at each connection (the recipe's edit).
+# What reads a certificate only when it is told to.
 _CERTIFIED = ("http", "manager")
 # Handshakes that are under way when new ones are held have ended after this.
 _HANDSHAKE_S = 0.3
@@ -248,7 +248,18 @@ def reload_certificate():
     # that they include is there to be touched.
     with contextlib.suppress(FileNotFoundError):
         os.utime(os.path.join(_DIRECTORY, "reload.conf"))
-    return _reload(_CERTIFIED, ("ami", "ari"))
+    _reload(_CERTIFIED, ("ami", "ari"))
+    if not _sip_shows(__salt__["voip_pki.fingerprint"]("asterisk")):
+        _reload(("res_pjsip.so",), ("sip-tls",))
+    return True
+
+
+def _sip_shows(fingerprint):
+    """PJSIP of our recipe reads the pair at each connection; that of another build, when it opens
+    its listener anew, which resets connections and leaks (docs/adr/0014)."""
+    port = __pillar__["voip"]["ports"]["asterisk"]["sip-tls"]
+    shown = __salt__["voip_tls.shown"]("asterisk")
+    return all(found == fingerprint for where, found in shown.items() if where.endswith(f":{port}"))
 
 
 def _reload(modules, listeners):
