@@ -4,9 +4,11 @@ Runs on the master as the user who deploys; the file server and the pillar stay 
 """
 
 import logging
+import time
 from pathlib import Path
 
 import salt.client
+import salt.utils.event
 from cryptography import x509
 from salt.exceptions import CommandExecutionError
 
@@ -16,6 +18,13 @@ __virtualname__ = "voip_deploy"
 # What a call needs.
 CALL_PATH = ("kamailio", "rtpengine", "asterisk")
 ROOT_CA = "/etc/voip-stack/tls/ca.crt"
+_SYNC_S = 60
+_START_S = 90
+# A moment later, so that the job that asks for it has answered.
+_RESTART = (
+    "systemd-run --quiet --collect --on-active=0.5 --timer-property=AccuracySec=100ms"
+    " systemctl restart salt-minion.service"
+)
 
 
 def __virtual__():
@@ -47,6 +56,55 @@ def plan():
         "proxies": proxies,
         "relays": list(pillar.floating()),
     }
+
+
+def sync():
+    """Hand every minion the extensions, and restart those that run with older ones.
+
+    A minion that watches keeps the helper modules of its beacons, and its jobs inherit them: what
+    came with a newer checkout would be used in part. Returns {"synced": {host: [name, ...]},
+    "restarted": [host, ...]}. Raises CommandExecutionError that names who does not answer.
+    """
+    from voip_stack import deployment
+
+    names = plan()["all"]
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        answers = client.cmd(
+            names, "saltutil.sync_all", kwarg={"refresh": True}, tgt_type="list", timeout=_SYNC_S
+        )
+        if silent := sorted(set(names) - set(answers)):
+            raise CommandExecutionError(f"No answer from the minion of {', '.join(silent)}")
+        synced = {
+            host: sorted(name for found in answer.values() for name in found or [])
+            for host, answer in answers.items()
+        }
+        # Before the first time nothing watches yet.
+        is_watching = bool(deployment.read().get("converged"))
+        stale = [
+            host
+            for host in names
+            if is_watching and (answers[host].get("utils") or answers[host].get("beacons"))
+        ]
+        _restart(client, stale)
+    return {"synced": {host: found for host, found in synced.items() if found}, "restarted": stale}
+
+
+def _restart(client, hosts):
+    """Restart minions; returns when each has said that it started."""
+    if not hosts:
+        return
+    with salt.utils.event.get_event(
+        "master", sock_dir=__opts__["sock_dir"], opts=__opts__, listen=True
+    ) as bus:
+        bus.connect_pub()
+        client.cmd(hosts, "cmd.run", [_RESTART], tgt_type="list", timeout=_SYNC_S)
+        waiting, deadline = set(hosts), time.monotonic() + _START_S
+        while waiting and time.monotonic() < deadline:
+            event = bus.get_event(tag="salt/minion/", match_type="startswith", wait=1, full=True)
+            if event and event["tag"].endswith("/start"):
+                waiting.discard(event["tag"].split("/")[2])
+    if waiting:
+        raise CommandExecutionError(f"The minion of {', '.join(sorted(waiting))} did not come back")
 
 
 def adopt_ca():

@@ -3,11 +3,8 @@
 {%- set plan = salt['saltutil.runner']('voip_deploy.plan') %}
 
 Sync the extensions to every minion:
-  salt.function:
-    - name: saltutil.sync_all
-    - tgt: {{ plan['all'] | tojson }}
-    - tgt_type: list
-    - kwarg: {refresh: true}
+  salt.runner:
+    - name: voip_deploy.sync
 
 Converge the hosts that serve secrets and data:
   salt.state:

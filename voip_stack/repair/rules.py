@@ -15,6 +15,8 @@ from voip_stack.pillar.health import Repair
 # degrade: give up and tell. pause: too soon after a repair that did not help. restart, kill: mend.
 Action = Literal["nothing", "leave", "wait", "degrade", "pause", "restart", "kill"]
 APPLYING = "a state run is at work on this host"
+# OpenSSL's words for a certificate whose time is over (X509_V_ERR_CERT_HAS_EXPIRED).
+_EXPIRED = "certificate has expired"
 # States in which systemd is at work itself.
 CHANGING = ("activating", "deactivating", "reloading", "refreshing")
 
@@ -82,6 +84,9 @@ def decide(situation: Situation, policy: Repair) -> Decision:
     if "sealed" in look.what and not look.stopped:
         # A crash does not seal it (openbao.service unseals at each start): somebody did.
         return Decision("leave", "it was sealed by an operator", told=True)
+    if _EXPIRED in look.what and not look.stopped and not situation.forced:
+        # It serves whom it has; a restart would end their calls and give it no other certificate.
+        return Decision("leave", "its certificate has ended: it has to be renewed", told=True)
     if situation.down:
         return Decision("wait", f"{', '.join(situation.down)} is down")
     if look.active in CHANGING and not look.stopped and (look.for_s or 0) < policy.wait_s:
