@@ -55,6 +55,9 @@ class FailedCall:
     is_held: bool
     reason: str
 
+    def __str__(self) -> str:
+        return f"failed call {self.caller} → {self.callee}: {self.reason}"
+
 
 def slots(pillar: Pillar) -> list[Slot]:
     """Who calls whom.

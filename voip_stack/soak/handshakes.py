@@ -39,6 +39,9 @@ class Failure:
     at: float
     reason: str
 
+    def __str__(self) -> str:
+        return f"failed handshake {self.host} {self.listener}: {self.reason}"
+
 
 class Handshakes:
     """with Handshakes(...) as watch: ...; then counts, failures and the certificates seen."""

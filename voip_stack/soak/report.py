@@ -218,10 +218,8 @@ def _lines(report: Report) -> list[str]:
             f"Vault: sealed for {report.sealed.for_s:.0f} s, {report.sealed.calls_made} calls "
             "ended and replaced meanwhile"
         )
-    for failed in calls.failures[:SHOWN]:
-        lines.append(f"  failed call {failed.caller} → {failed.callee}: {failed.reason}")
-    reasons = Counter((item.host, item.listener, item.reason) for item in watched.failures)
-    for (host, listener, reason), count in reasons.most_common(SHOWN):
-        lines.append(f"  failed handshake {host} {listener}: {reason} ({count} times)")
+    lines += [f"  {failed}" for failed in calls.failures[:SHOWN]]
+    reasons = Counter(str(failed) for failed in watched.failures)
+    lines += [f"  {failed} ({count} times)" for failed, count in reasons.most_common(SHOWN)]
     lines += [f"✘ {what}" for what in report.broken] or ["✔ every promise was kept"]
     return lines

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from voip_stack import paths, providers
 from voip_stack.call.deployed import deployed
@@ -44,6 +45,7 @@ class Soak:
     report: Report
     watch: Handshakes
     load: Load
+    told: Counter[str] = field(default_factory=Counter)
 
     def pass_time(self, title: str, seconds: float, is_over: Callable[[], bool]) -> None:
         """Let it all go on for so long, or until `is_over`. Problem when an observer has died."""
@@ -61,7 +63,12 @@ class Soak:
             step.done(self._line())
 
     def _tell(self, step: Step, left: float) -> None:
+        """How it stands; what has failed is said at once: a run may be ended early."""
         step.say(f"{elapsed(left)} left; {self._line()}")
+        failed = [*map(str, self.load.failures), *map(str, self.watch.failures)]
+        for line in (Counter(failed) - self.told).elements():
+            step.note(line)
+        self.told = Counter(failed)
 
     def _line(self) -> str:
         seen = self.watch.seen().values()
