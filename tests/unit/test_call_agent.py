@@ -1,5 +1,6 @@
 """The agent that runs outside: framing, its name server, its look at sockets, and its end."""
 
+import asyncio
 import json
 import os
 import struct
@@ -28,6 +29,23 @@ def test_netstrings_in_any_portions():
 def test_what_is_no_netstring_is_refused(stream):
     with pytest.raises(ValueError, match="no netstring"):
         agent.Netstrings().feed(stream)
+
+
+def test_the_status_of_a_long_call_is_no_log(tmp_path):
+    """It is written over itself, for as long as the call lasts, and never ends in a line feed."""
+    status = "[0:11:40] audio=64000/64000 (bit/s)    \\r"
+    program = f"print('ready'); print('{status}' * 5000 + 'call: terminated')"
+    said = []
+
+    async def read():
+        agent_of_one = agent.UserAgent("caller", tmp_path, said.append)
+        agent_of_one._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE
+        )
+        await agent_of_one._read_output()
+
+    asyncio.run(read())
+    assert [item.get("log", item.get("exit")) for item in said] == ["ready", "call: terminated", 0]
 
 
 def query(name, kind=1):

@@ -24,6 +24,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -39,6 +40,10 @@ START_DEADLINE_S = 5.0
 STOP_DEADLINE_S = 2.0
 # Room for one recording in one line: 60 s of 16 kHz PCM is 1.9 MB, a third more in base64.
 LINE_LIMIT = 16 * 1024 * 1024
+# baresip writes a call's status over itself, "[0:11:40] audio=64000/64000 (bit/s)" and a carriage
+# return twice a second: a line without an end, and no news.
+LINE_END = re.compile(rb"[\r\n]+")
+STATUS = re.compile(r"\[\d+:\d\d:\d\d\] ")
 
 
 def encode_netstring(payload: bytes) -> bytes:
@@ -210,16 +215,22 @@ class UserAgent:
                 await asyncio.sleep(0.01)
 
     async def _read_output(self) -> None:
-        output = self.process.stdout
-        while output is not None and (line := await output.readline()):
-            text = line.decode("utf-8", "replace").rstrip()
-            if text:
-                self.emit({"ua": self.name, "log": text})
+        output, rest = self.process.stdout, b""
+        while output is not None and (data := await output.read(65536)):
+            *lines, rest = LINE_END.split(rest + data)
+            for line in lines:
+                self._log(line)
+        self._log(rest)
         code = await self.process.wait()
         self.emit({"ua": self.name, "exit": code})
         for future in self.waiting.values():
             if not future.done():
                 future.set_exception(RuntimeError(f"baresip ended ({code})"))
+
+    def _log(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").strip()
+        if text and not STATUS.match(text):
+            self.emit({"ua": self.name, "log": text})
 
     async def _read_control(self, reader: asyncio.StreamReader) -> None:
         frames = Netstrings()
