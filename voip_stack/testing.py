@@ -1,23 +1,23 @@
-"""`./voip test`: choose the tests, have what machines they need, run pytest once."""
+"""`./voip test`: choose the tests, look whether this machine can hold them, run pytest once.
+
+Kinds run in the order of KINDS. The kernel's machines end before the lab begins, which its first
+test brings up (tests/lab/conftest.py): two cores are too few for both.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from voip_stack import paths
 from voip_stack.problem import Problem
 
 KINDS = ("unit", "render", "functional", "integration", "kernel", "lab")
-# What `./voip test` runs. The kernel's machine is emulated, and on a busy host too slow: it is
-# asked for by name, or with `all`.
-DEFAULT = tuple(kind for kind in KINDS if kind != "kernel")
 # They need root and guests: a lab, and a machine under qemu.
 WITH_GUESTS = ("kernel", "lab")
-# pytest's exit code when it collected nothing.
-NO_TESTS = 5
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,23 @@ class Selection:
     is_lab_declined: bool
     rest: tuple[str, ...]
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Paths and node ids among pytest's arguments: they stand for themselves."""
+        return tuple(word for word in self.rest if word.startswith("tests/"))
+
 
 def select(arguments: list[str]) -> Selection:
-    """Read `[KIND] [--no-lab] [--] [pytest's arguments]`."""
+    """Read `[KIND...] [--no-lab] [--] [pytest's arguments]`."""
     words = list(arguments)
     is_declined = "--no-lab" in words
     words = [word for word in words if word != "--no-lab"]
-    kinds: tuple[str, ...] = DEFAULT
-    if words and words[0] in (*KINDS, "all"):
-        kind = words.pop(0)
-        kinds = KINDS if kind == "all" else (kind,)
-    elif words and words[0].isalpha() and not (paths.checkout() / words[0]).exists():
-        raise Problem(
-            f"There is no kind of test {words[0]}", "", f"one of {', '.join(KINDS)}, all", 2
-        )
+    asked = []
+    while words and words[0] in KINDS:
+        asked.append(words.pop(0))
+    if words and words[0].isalpha() and not (paths.checkout() / words[0]).exists():
+        raise Problem(f"There is no kind of test {words[0]}", "", f"one of {', '.join(KINDS)}", 2)
+    kinds = tuple(kind for kind in KINDS if kind in asked) or KINDS
     if words and words[0] == "--":
         words.pop(0)
     if is_declined:
@@ -53,17 +56,20 @@ def select(arguments: list[str]) -> Selection:
 
 def run(
     arguments: list[str],
-    bring_up: Callable[[], None] | None = None,
-    equip: Callable[[], None] | None = None,
+    lab: Callable[[], None] | None = None,
+    qemu: Callable[[], None] | None = None,
 ) -> int:
-    """Run the selected tests. Returns the exit code: pytest's, 1 when guests could not be had."""
+    """Run the selected tests. Returns the exit code: pytest's, 1 when guests could not be had.
+
+    lab, qemu: raise Problem where this machine cannot hold those guests.
+    """
     selection = select(arguments)
     kinds, reason = selection.kinds, ""
-    for kind, prepare in (("kernel", equip or _qemu), ("lab", bring_up or _lab)):
+    for kind, look in (("kernel", qemu or _qemu), ("lab", lab or _lab)):
         if kind not in kinds:
             continue
         try:
-            prepare()
+            look()
         except Problem as problem:
             reason = str(problem)
             kinds = tuple(other for other in kinds if other != kind)
@@ -74,16 +80,34 @@ def run(
     if not kinds:
         _say("Nothing is left to run.")
         return 1
-    code = _pytest(kinds, selection.rest)
+    selection = replace(selection, kinds=kinds)
+    with _prepared(selection):
+        code = _pytest(selection)
     return code or (1 if reason else 0)
 
 
-def _pytest(kinds: tuple[str, ...], rest: tuple[str, ...]) -> int:
+@contextmanager
+def _prepared(selection: Selection) -> Iterator[None]:
+    """Meanwhile another core makes the kernel tests' image, unless the cache has it.
+
+    The tests that need it wait for it, and make it themselves where that has failed.
+    """
+    if "kernel" not in selection.kinds or len(selection.kinds) == 1 or selection.named:
+        yield
+        return
+    argv = [sys.executable, "-P", "-m", "voip_stack.vm.prepare"]
+    with subprocess.Popen(argv, cwd=paths.checkout()) as maker:
+        try:
+            yield
+        finally:
+            maker.terminate()
+
+
+def _pytest(selection: Selection) -> int:
     tests = paths.checkout() / "tests"
-    # A path or node id among pytest's arguments stands for itself.
-    named = [word for word in rest if word.startswith("tests/")]
-    folders = [] if named else [str(tests / kind) for kind in kinds if _has_tests(kind)]
-    command = [sys.executable, "-P", "-m", "pytest", *folders, *rest]
+    kinds = () if selection.named else selection.kinds
+    folders = [str(tests / kind) for kind in kinds if _has_tests(kind)]
+    command = [sys.executable, "-P", "-m", "pytest", *folders, *selection.rest]
     return subprocess.run(command, cwd=paths.checkout(), check=False).returncode
 
 
@@ -92,6 +116,15 @@ def _has_tests(kind: str) -> bool:
 
 
 def _lab() -> None:
+    """Whether this machine can hold a lab."""
+    from voip_stack import providers
+    from voip_stack.pillar import load
+    from voip_stack.up.run import suits
+
+    suits(providers.deployed(load(paths.pillar_dir())))
+
+
+def bring_up() -> None:
     """A converged lab: nothing to do when every guest runs and answers."""
     from voip_stack.health import is_up
     from voip_stack.up.run import run as up

@@ -1,6 +1,6 @@
-"""The lab that `./voip up` made: its provider, its pillar, and Salt's answers as data.
+"""The lab, brought up when the first test begins: its provider, its pillar, Salt's answers as data.
 
-Nothing here skips: a lab that is not there fails the first test that asks for it.
+Nothing here skips: where the lab does not come up, each of its tests fails with the reason.
 """
 
 from __future__ import annotations
@@ -14,6 +14,19 @@ from voip_stack.cli.hosts import provider_of
 from voip_stack.master import client
 from voip_stack.paths import pillar_dir
 from voip_stack.pillar import compile_for, load
+from voip_stack.problem import Problem
+from voip_stack.testing import bring_up
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lab(request):
+    """Not before pytest starts: whatever runs before has the CPU for itself."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.global_and_fixture_disabled():
+            bring_up()
+    except Problem as problem:
+        pytest.fail(f"There is no lab: {problem}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -77,19 +77,25 @@ def _same_provider(name: str | None) -> None:
         )
 
 
+def suits(provider: Provider) -> machine.Plan:
+    """What is to be installed for `provider`. Problem where this machine cannot hold its guests."""
+    found = machine.look(provider.packages_needed())
+    plan = machine.plan(found)
+    if not (found.is_root and plan.install):
+        # Before packages are asked for: where root is needed, they would not help.
+        _refuse(provider)
+    if plan.problem:
+        raise plan.problem
+    return plan
+
+
 def _machine(steps: Steps, provider: Provider, yes: bool) -> None:
     with steps.step("Check this machine") as step:
-        found = machine.look(provider.packages_needed())
-        if not found.is_root:
-            # Before packages are asked for: where root is needed, they would not help.
-            _refuse(provider)
-        plan = machine.plan(found)
-        if plan.problem:
-            raise plan.problem
+        plan = suits(provider)
         step.done("nothing is missing" if not plan.install else f"{len(plan.install)} missing")
     if plan.install:
         install(steps, plan.install, yes)
-    _refuse(provider)
+        _refuse(provider)
 
 
 def _refuse(provider: Provider) -> None:
