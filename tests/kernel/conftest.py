@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -40,6 +40,13 @@ def upgrade(request):
     machines = request.getfixturevalue("machines")
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(upgrade_story, machines)
+
+
+@pytest.fixture
+def alone(upgrade):
+    """No other machine runs: two that emulate make each other's instructions dearer."""
+    if upgrade:
+        wait([upgrade])
 
 
 @pytest.fixture(scope="session")

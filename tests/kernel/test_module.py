@@ -93,7 +93,7 @@ def test_packets_go_by_the_kernel(machine, by_kernel):
     by_kernel(machine, "kernel, RTP to SRTP and back")
 
 
-def test_a_packet_costs_a_third_in_the_kernel(machine, machines, record):
+def test_a_packet_costs_a_third_in_the_kernel(machine, machines, alone, record):
     for profile, cost in costs(measure(machines, machine)).items():
         line = {"user space, us": round(cost.user_us), "kernel, us": round(cost.kernel_us),
                 "ratio": round(cost.ratio, 1)}  # fmt: skip

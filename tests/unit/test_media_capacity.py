@@ -37,10 +37,24 @@ def test_the_best_level_is_the_highest_that_was_carried():
     assert media._best([Level(10, 0.5, 1, 2)]).streams == 10
 
 
-def test_rounds_are_merged_level_by_level():
-    one = [Level(10, 0, 1, 2), Level(20, 0.4, 1, 2)]
-    other = [Level(10, 0.2, 3, 4)]
-    assert media._median([one, other]) == [Level(10, 0.1, 2, 3)]
+@pytest.mark.parametrize(
+    ("rounds", "chosen"),
+    [
+        ([burst(cpu_s=2), burst(cpu_s=1)], 1),
+        ([burst(cpu_s=2, lost=40), burst(cpu_s=3)], 0),  # 1 %: carried
+        ([burst(cpu_s=1, lost=400), burst(cpu_s=3)], 1),  # cheap, because it lost a tenth
+        ([burst(cpu_s=3, lost=200), burst(cpu_s=1, lost=400)], 0),
+    ],
+)
+def test_the_least_disturbed_round_counts(rounds, chosen):
+    found = capacity.least_disturbed([{"ours user 10": item} for item in rounds])
+    assert found == {"ours user 10": rounds[chosen]}
+
+
+def test_a_level_that_one_round_has_not_reached():
+    first, second = burst(cpu_s=2), burst(cpu_s=1)
+    found = capacity.least_disturbed([{"ours user 10": first}, {"ours user 20": second}])
+    assert found == {"ours user 10": first, "ours user 20": second}
 
 
 def test_the_ratios_are_of_cpu_per_stream():

@@ -6,17 +6,17 @@ core are fewer than a real core carries.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
 
 from voip_stack.bench.media_kernel import LEAST_RATIO
 from voip_stack.bench.report import Result
-from voip_stack.vm.capacity import PATHS, RELAYS, Level, measure
+from voip_stack.vm.capacity import RELAYS, Level, measure
+from voip_stack.vm.cost import PATHS
 from voip_stack.vm.lab import Machines
 
 ROUNDS = 2
-SECONDS = 4
+SECONDS = 3
 # Calls at once, two streams each.
 LEVELS = (5, 10, 20, 40)
 TITLES = {"ours": "voip-stack", "upstream": "defaults", "user": "user space", "kernel": "kernel"}
@@ -26,22 +26,8 @@ def run(rounds: int) -> list[Result]:
     with tempfile.TemporaryDirectory(prefix="voip-") as room:
         machines = Machines(Path(room))
         with machines.converged(machines.image.new) as machine:
-            found = [measure(machines, machine, LEVELS, SECONDS) for _ in range(rounds)]
-    merged = {who: _median([one.get(who, []) for one in found]) for who in found[0]}
-    return [*_levels(merged), *_summary(merged)]
-
-
-def _median(rounds: list[list[Level]]) -> list[Level]:
-    """Level by level; one that a round did not reach is left out."""
-    return [
-        Level(
-            same[0].streams,
-            statistics.median(level.lost for level in same),
-            statistics.median(level.jitter_ms for level in same),
-            statistics.median(level.cpu_ms for level in same),
-        )
-        for same in zip(*rounds, strict=False)
-    ]
+            found = measure(machines, machine, rounds, LEVELS, SECONDS)
+    return [*_levels(found), *_summary(found)]
 
 
 def _levels(found: dict[str, list[Level]]) -> list[Result]:

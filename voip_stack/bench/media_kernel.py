@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
 
 from voip_stack.bench.report import Result
-from voip_stack.vm.cost import PROFILES, costs, measure
+from voip_stack.vm.cost import costs, measure
 from voip_stack.vm.lab import Machines
 
 ROUNDS = 3
@@ -16,20 +15,15 @@ SECONDS = 5
 
 
 def run(rounds: int) -> list[Result]:
-    found = []
     with tempfile.TemporaryDirectory(prefix="voip-") as room:
         machines = Machines(Path(room))
         with machines.converged(machines.image.new) as machine:
-            found = [costs(measure(machines, machine, SECONDS)) for _ in range(rounds)]
+            found = costs(measure(machines, machine, rounds, SECONDS))
     results = []
-    for profile in PROFILES:
-        user, kernel, ratio = (
-            statistics.median(getattr(cost[profile], name) for cost in found)
-            for name in ("user_us", "kernel_us", "ratio")
-        )
+    for profile, cost in found.items():
         results += [
-            Result(f"{profile}, user space, CPU for a packet", user, "us (emulated)"),
-            Result(f"{profile}, kernel, CPU for a packet", kernel, "us (emulated)"),
-            Result(f"{profile}, user space : kernel", ratio, "", LEAST_RATIO, at_least=True),
+            Result(f"{profile}, user space, CPU for a packet", cost.user_us, "us (emulated)"),
+            Result(f"{profile}, kernel, CPU for a packet", cost.kernel_us, "us (emulated)"),
+            Result(f"{profile}, user space : kernel", cost.ratio, "", LEAST_RATIO, at_least=True),
         ]
     return results

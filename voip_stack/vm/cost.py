@@ -16,7 +16,9 @@ from typing import Any
 from voip_stack.vm.lab import Machines
 from voip_stack.vm.machine import PYTHON, Machine, MachineError
 
-PROFILES = ("rtp", "srtp")
+# How RTPEngine forwards, and what: the name of each, and its transport in SDP.
+PATHS = ("kernel", "user")
+PROFILES = {"rtp": "RTP/AVP", "srtp": "RTP/SAVP"}
 POLL_S = 0.005
 LONG_S = 1800
 
@@ -61,23 +63,39 @@ def costs(bursts: dict[str, Burst]) -> dict[str, Cost]:
 
 
 def measure(
-    machines: Machines, machine: Machine, seconds: float = 2, calls: int = 10
+    machines: Machines, machine: Machine, rounds: int = 2, seconds: float = 2, calls: int = 10
 ) -> dict[str, Burst]:
     """{burst: Burst} in a machine whose RTPEngine forwards in the kernel.
 
-    Bursts: straight, and for each profile `rtp kernel`, `rtp user` and so on. Raises MachineError
-    when one went by another path than its name says.
+    Bursts: straight, and for each profile `rtp kernel`, `rtp user` and so on, the cheapest of its
+    rounds. Raises MachineError when one has gone by another path than its name says in all of them.
     """
-    order = ends(machines) | relay(machines, machine) | {"calls": calls, "seconds": seconds}
-    bursts = {name: Burst(**found) for name, found in watched(machine, "load.py", order).items()}
-    for name, burst in bursts.items():
-        _check(name, burst)
-    return bursts
+    order = ends(machines) | relay(machines, machine)
+    order |= {"rounds": rounds, "calls": calls, "seconds": seconds}
+    found = watched(machine, "load.py", order)
+    return cheapest({name: Burst(**counts) for name, counts in found.items()})
+
+
+def cheapest(rounds: dict[str, Burst]) -> dict[str, Burst]:
+    """Of `straight 0`, `straight 1`, `rtp kernel 0` and so on, by name.
+
+    What else the host does only makes a burst dearer, or loses its packets: then it does not count.
+    """
+    best: dict[str, Burst] = {}
+    for numbered, burst in rounds.items():
+        name = numbered.rpartition(" ")[0]
+        if _is_whole(name, burst) and (name not in best or burst.cpu_s < best[name].cpu_s):
+            best[name] = burst
+    for numbered, burst in rounds.items():
+        if numbered.rpartition(" ")[0] not in best:
+            raise MachineError(f"{numbered}: {burst}")
+    return best
 
 
 def ends(machines: Machines) -> dict[str, Any]:
-    """Where the load comes from and goes to, as guest/load.py wants it."""
-    return {"addresses": machines.pillar["self"]["addresses"], **machines.peers}
+    """What the load is and where it comes from and goes to, as guest/load.py wants it."""
+    own = machines.pillar["self"]["addresses"]
+    return {"addresses": own, "paths": PATHS, "profiles": PROFILES, **machines.peers}
 
 
 def relay(machines: Machines, machine: Machine) -> dict[str, Any]:
@@ -103,11 +121,10 @@ def _rule(machine: Machine) -> list[str]:
     raise MachineError("no rule hands packets to the module")
 
 
-def _check(name: str, burst: Burst) -> None:
+def _is_whole(name: str, burst: Burst) -> bool:
     path = name.rpartition(" ")[2]
     other = {"kernel": burst.user, "user": burst.kernel, "straight": burst.user + burst.kernel}
-    if other[path] > burst.sent * 0.02 or burst.received < burst.sent * 0.98:
-        raise MachineError(f"{name}: {burst}")
+    return other[path] <= burst.sent * 0.02 and burst.received >= burst.sent * 0.98
 
 
 class _Watch:

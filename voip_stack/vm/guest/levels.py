@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 
-from load import PATHS, WARM_S, burst, by, connect, hang_up, send, straight_ends
+from load import burst, by, connect, hang_up, straight_ends, warm
 from media import INTERVAL_S
 
 SO_TIMESTAMPNS = 35
@@ -73,9 +73,7 @@ def calls_through(order, relay, count, prefix):
         ends, name = connect(order | relay, "srtp", f"{prefix}-{number}", 2 * number)
         streams += ends
         names.append(name)
-    for stream in streams:
-        stream.make(int(WARM_S / INTERVAL_S))
-    send(streams, WARM_S, Arrivals([stream.socket for stream in streams]).take)
+    warm(streams, Arrivals([stream.socket for stream in streams]).take)
     return streams, names
 
 
@@ -87,7 +85,7 @@ def main(order):
         name = f"straight {count}"
         found[name] = measured(order, name, first["ng"], streams, sockets)
         for relay_name, relay in order["relays"].items():
-            wanted = [path for path in PATHS if (relay_name, path) not in given_up]
+            wanted = [path for path in order["paths"] if (relay_name, path) not in given_up]
             if not wanted:
                 continue
             streams, names = calls_through(order, relay, count, f"{relay_name}-{count}")

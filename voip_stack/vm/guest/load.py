@@ -8,7 +8,8 @@ user space. Each burst is announced on the console, where the host reads qemu's 
 one JSON object: {burst: {sent, received, user, kernel}}.
 
 rule: what hands packets to the module, as iptables takes it after -D and -I. flags: RTPEngine's.
-calls: how many at once, two streams each. seconds: how long a burst is.
+calls: how many at once, two streams each. seconds: how long a burst is. rounds: of all bursts, the
+names of which end with its number. paths, profiles: as in cost.py.
 """
 
 import json
@@ -37,8 +38,8 @@ from media import (
 
 # Before the daemon hands streams to the kernel, see media.py.
 WARM_S = 4
-PATHS = ("kernel", "user")
-PROFILES = {"rtp": "RTP/AVP", "srtp": "RTP/SAVP"}
+# After the announcement: a host with other work reads its clock a little later.
+CALM_S = 0.3
 
 
 class Stream(End):
@@ -87,15 +88,16 @@ def connect(order, profile, name, first_ssrc):
         Stream(place, order[place], 0x10000000 + first_ssrc + index, Srtp(key) if key else Clear())
         for index, (place, key) in enumerate(zip(("outside", "inside"), keys, strict=True))
     )
+    transport = order["profiles"][profile]
     common = {"call_id": call_id, "from_tag": "a", "flags": order["flags"], "ICE": "remove",
-              "transport_protocol": PROFILES[profile]}  # fmt: skip
+              "transport_protocol": transport}  # fmt: skip
     offer = ask(
-        order["ng"], "offer", sdp=sdp(outside, PROFILES[profile], keys[0]),
+        order["ng"], "offer", sdp=sdp(outside, transport, keys[0]),
         direction=["external", "internal"], **common,
     )  # fmt: skip
     inside.remote, crypto = read_sdp(offer["sdp"])
     answer = ask(
-        order["ng"], "answer", sdp=sdp(inside, PROFILES[profile], keys[1], (crypto or "1")[0]),
+        order["ng"], "answer", sdp=sdp(inside, transport, keys[1], (crypto or "1")[0]),
         to_tag="b", direction=["internal", "external"], **common,
     )  # fmt: skip
     outside.remote, _ = read_sdp(answer["sdp"])
@@ -124,6 +126,14 @@ def send(streams, seconds, take):
     return sent, received + take()
 
 
+def warm(streams, take):
+    """Have the daemon hand the streams to the kernel, and count what they sent meanwhile."""
+    for stream in streams:
+        stream.make(int(WARM_S / INTERVAL_S))
+    send(streams, WARM_S, take)
+    time.sleep(SETTLE_S)
+
+
 def drain(sockets):
     """Take what has come to sockets that do not block; how many."""
     count = 0
@@ -142,9 +152,11 @@ def burst(order, name, streams, take):
         stream.make(int(order["seconds"] / INTERVAL_S))
     before = counters(order["ng"])
     announce(f"{name} begins")
+    time.sleep(CALM_S)
     sent, received = send(streams, order["seconds"], take)
     announce(f"{name} ends")
-    time.sleep(SETTLE_S)
+    if "user" not in name.split():  # those are counted at once
+        time.sleep(SETTLE_S)
     after = counters(order["ng"])
     return {"sent": sent, "received": received} | {key: after[key] - before[key] for key in after}
 
@@ -181,10 +193,9 @@ def straight_ends(order, calls):
 
 
 def main(order):
-    streams, takers = straight_ends(order, order["calls"])
-    found, calls = {"straight": burst(order, "straight", streams, partial(drain, takers))}, {}
-    names = []
-    for profile in PROFILES:
+    alone, takers = straight_ends(order, order["calls"])
+    found, calls, names = {}, {}, []
+    for profile in order["profiles"]:
         streams = []
         for number in range(order["calls"]):
             ends, call_id = connect(order, profile, str(number), 2 * number)
@@ -193,16 +204,16 @@ def main(order):
         for stream in streams:
             stream.socket.setblocking(False)
         calls[profile] = (streams, partial(drain, [stream.socket for stream in streams]))
-    for streams, _ in calls.values():
-        for stream in streams:
-            stream.make(int(WARM_S / INTERVAL_S))
     for streams, take in calls.values():
-        send(streams, WARM_S, take)
-    for path in PATHS:
-        with by(path, order["rule"]):
-            for profile, (streams, take) in calls.items():
-                name = f"{profile} {path}"
-                found[name] = burst(order, name, streams, take)
+        warm(streams, take)
+    for number in range(order["rounds"]):
+        name = f"straight {number}"
+        found[name] = burst(order, name, alone, partial(drain, takers))
+        for path in order["paths"]:
+            with by(path, order["rule"]):
+                for profile, (streams, take) in calls.items():
+                    name = f"{profile} {path} {number}"
+                    found[name] = burst(order, name, streams, take)
     hang_up(order["ng"], names)
     return found
 

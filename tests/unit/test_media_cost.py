@@ -1,0 +1,46 @@
+"""What a forwarded packet costs, from the bursts of a machine."""
+
+import pytest
+
+from voip_stack.vm.cost import PATHS, PROFILES, Burst, cheapest, costs
+from voip_stack.vm.machine import MachineError
+
+
+def burst(cpu_s, user=0, kernel=0, received=1000):
+    return Burst(sent=1000, received=received, user=user, kernel=kernel, cpu_s=cpu_s)
+
+
+def test_the_cheapest_round_counts():
+    """Whatever else the host does makes a burst dearer, never cheaper."""
+    found = cheapest({
+        "straight 0": burst(0.2), "rtp kernel 0": burst(0.9, kernel=1000),
+        "straight 1": burst(0.3), "rtp kernel 1": burst(0.4, kernel=1000),
+    })  # fmt: skip
+    assert {name: item.cpu_s for name, item in found.items()} == {
+        "straight": 0.2, "rtp kernel": 0.4
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        burst(0.1, kernel=1000, received=900),  # half of it was never forwarded
+        burst(0.1, user=30, kernel=970),  # not by the kernel alone
+    ],
+)
+def test_a_round_that_is_none_does_not_count(broken):
+    good = burst(0.4, kernel=1000)
+    assert cheapest({"rtp kernel 0": broken, "rtp kernel 1": good}) == {"rtp kernel": good}
+    with pytest.raises(MachineError, match="rtp kernel 0"):
+        cheapest({"rtp kernel 0": broken})
+
+
+def test_what_nobody_forwards_is_taken_off():
+    bursts = {"straight": burst(0.2)} | {
+        f"{profile} {path}": burst({"kernel": 0.3, "user": 0.7}[path])
+        for profile in PROFILES
+        for path in PATHS
+    }
+    for cost in costs(bursts).values():
+        assert (cost.kernel_us, cost.user_us) == (pytest.approx(100), pytest.approx(500))
+        assert cost.ratio == pytest.approx(5)
