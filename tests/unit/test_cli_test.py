@@ -4,7 +4,7 @@ import pytest
 
 from voip_stack import testing
 from voip_stack.problem import Problem
-from voip_stack.testing import KINDS, Selection, select
+from voip_stack.testing import KINDS, SHORTER, Selection, select
 
 WITHOUT_LAB = tuple(kind for kind in KINDS if kind not in ("kernel", "lab"))
 
@@ -12,14 +12,15 @@ WITHOUT_LAB = tuple(kind for kind in KINDS if kind not in ("kernel", "lab"))
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], Selection(KINDS, False, ())),
-        (["--no-lab"], Selection(WITHOUT_LAB, True, ())),
+        ([], Selection(KINDS, False, SHORTER)),
+        (["--no-lab"], Selection(WITHOUT_LAB, True, SHORTER)),
+        (["tests/unit/x.py"], Selection(KINDS, False, ("tests/unit/x.py",))),
         (["unit"], Selection(("unit",), False, ())),
         (["render", "unit", "-q"], Selection(("unit", "render"), False, ("-q",))),
         (["kernel"], Selection(("kernel",), False, ())),
         (["lab", "-k", "firewall"], Selection(("lab",), False, ("-k", "firewall"))),
         (["lab", "--", "-x"], Selection(("lab",), False, ("-x",))),
-        (["-x", "--no-lab"], Selection(WITHOUT_LAB, True, ("-x",))),
+        (["-x", "--no-lab"], Selection(WITHOUT_LAB, True, (*SHORTER, "-x"))),
         (["unit", "tests/unit/x.py"], Selection(("unit",), False, ("tests/unit/x.py",))),
     ],
 )  # fmt: skip
@@ -87,13 +88,13 @@ def nothing_lacks():
 
 def test_missing_lab_runs_the_rest_and_fails(pytest_runs, capsys):
     assert testing.run([], lab=no_lab, qemu=nothing_lacks) == 1
-    assert pytest_runs == [(KINDS[:-1], ())]
+    assert pytest_runs == [(KINDS[:-1], SHORTER)]
     assert "cannot hold a lab" in capsys.readouterr().err
 
 
 def test_missing_qemu_runs_the_rest_and_fails(pytest_runs, made_beforehand, capsys):
     assert testing.run([], lab=nothing_lacks, qemu=no_qemu) == 1
-    assert pytest_runs == [((*WITHOUT_LAB, "lab"), ())]
+    assert pytest_runs == [((*WITHOUT_LAB, "lab"), SHORTER)]
     assert "lacks qemu" in capsys.readouterr().err
     assert made_beforehand == []
 
@@ -105,7 +106,7 @@ def test_only_the_kernel_but_no_qemu(pytest_runs):
 
 def test_declined_lab_is_no_failure(pytest_runs):
     assert testing.run(["--no-lab"], lab=no_lab, qemu=no_qemu) == 0
-    assert pytest_runs == [(WITHOUT_LAB, ())]
+    assert pytest_runs == [(WITHOUT_LAB, SHORTER)]
 
 
 def test_only_the_lab_but_none_to_be_had(pytest_runs):
