@@ -138,6 +138,7 @@ def legs(call_id, host=None):
     names = {}
     for relay in _voip()["relays"]:
         names |= {relay[net]: net for net in ("internal", "external") if net in relay}
+        names |= {address: net for net, address in relay.get("ipv6", {}).items()}
     return voip_ng.legs(query(call_id, host), names)
 
 
@@ -236,6 +237,7 @@ def check_config(stage):
     if int(options["port-min"]) >= int(options["port-max"]):
         raise CommandExecutionError("rtpengine.conf: port-min is not below port-max")
     relays = voip_relays.instances(_voip())
-    addresses = [address for relay in relays for address in relay["addresses"].values()]
+    sets = [relay[key] for relay in relays for key in ("addresses", "ipv6")]
+    addresses = [address for found in sets for address in found.values()]
     argv = [_BINARY, "--foreground", "--log-stderr", f"--config-file={path}"]
     __salt__["voip_config.trial"](argv, user="rtpengine", addresses=addresses)

@@ -198,7 +198,7 @@ def _write(path, data, uid, gid, mode):
 # The daemon's process replaces the shell's, so one signal ends it, and the namespace with it.
 _TRIAL = """
 ip link set lo up
-for address in $ADDRESSES; do ip address add "$address/32" dev lo; done
+for address in $ADDRESSES; do ip address add "$address" dev lo; done
 exec setpriv --reuid="$RUN_USER" --regid="$RUN_USER" --init-groups -- "$@"
 """
 

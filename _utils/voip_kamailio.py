@@ -4,6 +4,7 @@ Routing is in salt/kamailio/files and holds no value; every value is here.
 """
 
 import difflib
+import ipaddress
 import re
 
 from voip_ng import refused_suites
@@ -36,7 +37,19 @@ def defines(voip, config_dir=CONFIG_DIR):
     lines += [f'#!substdef "!{name}!{value}!g"' for name, value in _values(voip, config_dir)]
     if "external" in voip["self"]["addresses"]:
         lines.append("#!define WITH_EXTERNAL")
+    lines += _ipv6_lines(voip["self"])
     return "\n".join(lines) + "\n"
+
+
+def _ipv6_lines(own):
+    """Of a proxy that devices reach by IPv6: the address as listeners have it, and as a pattern."""
+    address = own.get("ipv6", {}).get("external")
+    if address is None:
+        return []
+    return [
+        f"#!define EXTERNAL_IPV6 [{address}]",
+        f'#!substdef "!V_IPV6_PATTERN!.{address}.!g"',
+    ]
 
 
 def _values(voip, config_dir):
@@ -82,7 +95,7 @@ def _values(voip, config_dir):
         ("V_PROBE_INTERVAL_S", settings["probe_interval_s"]),
         ("V_RETRY_AFTER_S", settings["retry_after_s"]),
         ("V_TABLES_DIR", f"{config_dir}/tables"),
-        *media_flags(routing["srtp_suites"]),
+        *media_flags(routing["srtp_suites"], bool(voip["self"].get("ipv6"))),
     ]
 
 
@@ -112,16 +125,17 @@ def version_table():
     return "table_name(string) table_version(int)\nrtpengine:1\n"
 
 
-def media_flags(suites):
+def media_flags(suites, has_ipv6=False):
     """Return [(name, RTPEngine flags)] by kind of recipient; all of them are SRTP.
 
-    suites: list of the SRTP suites that may be offered (RFC 4568 and RFC 7714 names).
+    suites: list of the SRTP suites that may be offered (RFC 4568 and RFC 7714 names). has_ipv6:
+    devices may have it; the PBX, whose network is IPv4, gets an offer of that all the same.
     """
     refused = " ".join(refused_suites(suites))
     sdes = f"{MEDIA_COMMON} RTP/SAVP ICE=remove rtcp-mux-demux {refused}".rstrip()
     browser = f"{MEDIA_COMMON} UDP/TLS/RTP/SAVPF ICE=force rtcp-mux-offer generate-mid SDES-off"
     return [
-        ("V_MEDIA_PBX", sdes),
+        ("V_MEDIA_PBX", f"{sdes} address-family=IP4" if has_ipv6 else sdes),
         ("V_MEDIA_DEVICE", sdes),
         ("V_MEDIA_BROWSER", browser),
         ("V_MEDIA_ANSWER", f"{MEDIA_COMMON} {refused}".rstrip()),
@@ -267,8 +281,8 @@ def tls_connections(answer):
         found.append(
             {
                 "id": item.get("id"),
-                "remote": f"{item.get('src_ip')}:{item.get('src_port')}",
-                "local": f"{item.get('dst_ip')}:{item.get('dst_port')}",
+                "remote": _endpoint(item.get("src_ip"), item.get("src_port")),
+                "local": _endpoint(item.get("dst_ip"), item.get("dst_port")),
                 "tls": version,
                 "cipher": cipher,
                 "bits": bits,
@@ -277,6 +291,13 @@ def tls_connections(answer):
             }
         )
     return found
+
+
+def _endpoint(address, port):
+    """ "address:port". Kamailio writes an IPv6 address with all its zeros, without brackets."""
+    if ":" not in str(address):
+        return f"{address}:{port}"
+    return f"[{ipaddress.ip_address(address.strip('[]'))}]:{port}"
 
 
 def _cipher(description):

@@ -113,8 +113,8 @@ def _to_port(rule):
 def spoof_rules(networks):
     """Return the rules that drop, on each interface, sources that belong to another one.
 
-    networks: {interface: cidr}. A peer that is trusted by its address (the PBX, a proxy) must not
-    be played from outside.
+    networks: {interface: cidr, or a list of them}. A peer that is trusted by its address (the PBX,
+    a proxy) must not be played from outside.
     """
     return [
         f'iifname "{_quoted_safe(interface)}" {family} saddr {cidr} '
@@ -122,9 +122,13 @@ def spoof_rules(networks):
         for interface in sorted(networks)
         for other in sorted(networks)
         if other != interface
-        for family, cidrs in by_family([networks[other]]).items()
+        for family, cidrs in by_family(_listed(networks[other])).items()
         for cidr in cidrs
     ]
+
+
+def _listed(value):
+    return [value] if isinstance(value, str) else value
 
 
 def master_rules(masters, ports):

@@ -84,14 +84,19 @@ def _leg(tag, media, stream, interfaces):
         "media": media.get("type"),
         "protocol": media.get("protocol"),
         "interface": interfaces.get(local),
-        "local": f"{local}:{stream.get('local port')}",
-        "remote": f"{end.get('address')}:{end.get('port')}",
+        "local": _endpoint(local, stream.get("local port")),
+        "remote": _endpoint(end.get("address"), end.get("port")),
         "srtp": stream.get("crypto suite"),
         "packets": stats.get("packets", 0),
         "bytes": stats.get("bytes", 0),
         "errors": stats.get("errors", 0),
         "strict_source": "strict source address" in stream["flags"],
     }
+
+
+def _endpoint(address, port):
+    """ "address:port", of IPv6 "[address]:port" (RFC 3986)."""
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
 
 
 def loss(answer):

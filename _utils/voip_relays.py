@@ -33,9 +33,9 @@ def is_here(address):
 def instances(voip):
     """Return the relays that this host runs or may take over, its own one first.
 
-    voip: a media host's pillar['voip']. Each: name, addresses ({network: address}), floats,
-    is_home, unit, directory, cli_port, database (of the Redis of live calls), priority and
-    router (VRRP's, 1-255).
+    voip: a media host's pillar['voip']. Each: name, addresses ({network: address}), ipv6
+    (those of IPv6, {} for none), floats, is_home, unit, directory, cli_port, database (of the Redis
+    of live calls), priority and router (VRRP's, 1-255).
     """
     own = voip["self"]["name"]
     found = []
@@ -47,6 +47,7 @@ def instances(voip):
             {
                 "name": relay["name"],
                 "addresses": {k: relay[k] for k in ("internal", "external") if k in relay},
+                "ipv6": relay.get("ipv6", {}),
                 "floats": relay["floats"],
                 "is_home": is_home,
                 "unit": HOME_UNIT if is_home else f"rtpengine-standby@{relay['name']}.service",

@@ -5,12 +5,13 @@ def facts(text, epoch_of_boot):
     """Return {active, state, skipped, enabled, stale, started} from what `systemctl show` prints.
 
     epoch_of_boot: seconds, what CLOCK_MONOTONIC counts from; systemd gives microseconds of it.
-    skipped: the unit's own condition kept it from being started, as it should.
+    active: one that is just reading its files again is. skipped: the unit's own condition kept it
+    from being started, as it should.
     """
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     started = values.get("ExecMainStartTimestampMonotonic") or "0"
     return {
-        "active": values.get("ActiveState") == "active",
+        "active": values.get("ActiveState") in ("active", "reloading"),
         "state": f"{values.get('ActiveState')} ({values.get('SubState')})",
         "skipped": values.get("Result") == "exec-condition",
         "enabled": values.get("UnitFileState") == "enabled",

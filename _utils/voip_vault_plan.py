@@ -4,6 +4,7 @@ Each value is written as the API returns it (seconds as numbers, lists as lists)
 needs no conversion: a duration that comes back in another form would be rewritten at every run.
 """
 
+import ipaddress
 import json
 
 # What everybody may do: look at their own token. The `default` policy is wider, so not given.
@@ -220,7 +221,9 @@ def _pki_role(settings, pki, name, host):
     }
     if not settings["external"]:
         # OpenBao's own; HashiCorp's Vault does not know it.
-        values["allowed_ip_sans_cidr"] = [f"{item}/32" for item in host["addresses"]]
+        values["allowed_ip_sans_cidr"] = [
+            str(ipaddress.ip_network(item)) for item in host["addresses"]
+        ]
     return {f"{settings['pki_mount']}/roles/{name}": values}
 
 

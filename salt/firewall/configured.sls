@@ -16,7 +16,7 @@ Load the declared firewall rules:
       {%- endif %}
     - networks:
       {%- for network, definition in self.networks.items() %}
-        {{ definition.interface }}: {{ definition.cidr }}
+        {{ definition.interface }}: {{ [definition.cidr, definition.ipv6] | tojson if definition.ipv6 is defined else definition.cidr }}
       {%- endfor %}
       {%- if voip.management is defined %}
         {{ voip.management.interface }}: {{ voip.management.cidr }}

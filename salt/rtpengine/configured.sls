@@ -22,6 +22,7 @@ Configure RTPEngine for {{ relay.name }}:
     - group: rtpengine
     - context:
         addresses: {{ relay.addresses | tojson }}
+        ipv6: {{ relay.ipv6 | tojson }}
         ports: {{ voip.ports.rtpengine | tojson }}
         settings: {{ voip.rtpengine | tojson }}
         cli_port: {{ relay.cli_port }}
@@ -41,7 +42,7 @@ Confine the RTPEngine service for {{ relay.name }}:
     - context:
         spool: /run/voip-recording
         forwarding: {{ (forwarding if relay.is_home else standby) | tojson }}
-        floating: {{ (relay.addresses.values() | list if relay.floats else []) | tojson }}
+        floating: {{ (relay.addresses.values() | list + relay.ipv6.values() | list if relay.floats else []) | tojson }}
     - require:
       - voip_package: Install RTPEngine
 {%- endfor %}

@@ -72,6 +72,17 @@ def test_the_next_run_tries_anew(provisioned):
     assert shown(provisioned) == in_use(provisioned) != before
 
 
+def test_an_address_that_its_daemon_does_not_listen_at_yet_is_not_waited_for(
+    provisioned, renewable
+):
+    before = shown(provisioned)
+    listeners = provisioned.pillar["certificates"][NAME]["listeners"]
+    with provisioned.changed("certificates:openbao:listeners", [*listeners, ["127.0.0.1", 1]]):
+        assert renewable()["proof_s"] < 2
+        assert "nothing listens" in provisioned.modules.voip_tls.shown(NAME).values()
+    assert shown(provisioned) == in_use(provisioned) != before
+
+
 def test_an_interrupted_renewal_is_proven_by_the_next_run(provisioned):
     """As after a crash between installing and proving: both pairs are there."""
     with provisioned.changed("certificates:openbao:listeners", [["127.0.0.1", 1]]):

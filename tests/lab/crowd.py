@@ -63,7 +63,7 @@ class Heard:
 
 
 @contextlib.contextmanager
-def calls(count: int, first: int = 0):
+def calls(count: int, first: int = 0, *, by_ipv6: bool = False):
     """Yield `count` calls that are up and heard. first: where its ports begin, in calls."""
     model = pillar()
     numbers = [item.number for item in model.subscribers]
@@ -73,7 +73,8 @@ def calls(count: int, first: int = 0):
 
         def make(index: int) -> Call:
             number = numbers[index % len(numbers)]
-            plan = make_plan(model, number, model.routing.echo_extension)
+            family = [number] if by_ipv6 else []
+            plan = make_plan(model, number, model.routing.echo_extension, by_ipv6=family)
             ports = PORTS_FROM + (first + index) * PORTS_EACH
             settings = Settings(
                 number=number,
@@ -81,7 +82,7 @@ def calls(count: int, first: int = 0):
                 password_secret=passwords[number],
                 proxy_name=plan.proxy_name,
                 proxy_port=plan.proxy_port,
-                address=plan.outside_address,
+                address=plan.address_of(number),
                 tone_hz=CALLER_TONE_HZ,
                 codec=plan.codec,
                 rtp_ports=(ports, ports + PORTS_EACH - 2),
@@ -91,7 +92,7 @@ def calls(count: int, first: int = 0):
                 Remote(provider_of().command(plan.outside.name, remote_argv()))
             )
             dialogue = Dialogue(remote, {CALLER: settings})
-            dialogue.open(ca_file().read_text(), {plan.proxy_name: str(plan.proxy.external)})
+            dialogue.open(ca_file().read_text(), plan.names)
             dialogue.register(CALLER)
             setup = dialogue.call(f"sip:{plan.callee}@{plan.domain}")
             up = time.monotonic()

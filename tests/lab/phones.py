@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from voip_stack import vault
 from voip_stack.call import tones
@@ -24,13 +24,15 @@ def phones(
     address: str | None = None,
     prefix: tuple[str, ...] = (),
     names: Mapping[str, str] | None = None,
+    by_ipv6: Collection[str] = (),
 ):
     """Yield a Dialogue whose two parties are registered.
 
     prefix: goes before the agent's command in client-1, such as `ip netns exec NAME`; address: the
-    one that the user agents have there. They are gone when the block ends.
+    one that the user agents have there. by_ipv6: the numbers that come by IPv6. They are gone when
+    the block ends.
     """
-    plan = make_plan(pillar(), *numbers)
+    plan = make_plan(pillar(), *numbers, by_ipv6=by_ipv6)
     passwords = vault.subscriber_passwords(numbers)
     sides = (
         (CALLER, CALLER_TONE_HZ, CALLER_RTP),
@@ -43,7 +45,7 @@ def phones(
             password_secret=passwords[number],
             proxy_name=plan.proxy_name,
             proxy_port=plan.proxy_port,
-            address=address or plan.outside_address,
+            address=address or plan.address_of(number),
             tone_hz=tone,
             codec=plan.codec,
             rtp_ports=ports,
@@ -54,7 +56,7 @@ def phones(
     argv = provider_of().command("client-1", [*prefix, *remote_argv()])
     with Remote(argv) as remote:
         dialogue = Dialogue(remote, parties)
-        dialogue.open(ca_file().read_text(), names or {plan.proxy_name: str(plan.proxy.external)})
+        dialogue.open(ca_file().read_text(), names or plan.names)
         for ua in parties:
             dialogue.register(ua)
         try:

@@ -13,26 +13,43 @@ from dataclasses import dataclass, field
 TABLE = "voip_watch"
 # Only the sender's packets are noted (port_sender.py): answers to the host's own calls are none.
 SOURCE_PORT = 61111
-WAY = "iifname . ip saddr . ip daddr"
-KEY = f"{WAY} . meta l4proto . th dport"
+WAYS = {"ip": "iifname . ip saddr . ip daddr", "ip6": "iifname . ip6 saddr . ip6 daddr"}
+KEYS = {family: f"{way} . meta l4proto . th dport" for family, way in WAYS.items()}
+
+
+def noted(name: str, keys: dict[str, str]) -> str:
+    """The rules that note the sender's packets in the sets `name`-ip and `name`-ip6."""
+    packets = (
+        f"tcp sport {SOURCE_PORT} tcp flags & (syn | ack) == syn",
+        f"udp sport {SOURCE_PORT}",
+    )
+    return "\n    ".join(
+        f"{packet} update @{name}-{family} {{ {key} }}"
+        for family, key in keys.items()
+        for packet in packets
+    )
+
+
 # `arrived` counts before any filter, so that a packet lost on the way is no closed port.
 RULES = f"""\
 table inet {TABLE}
 delete table inet {TABLE}
 table inet {TABLE} {{
-  set arrived {{ type ifname . ipv4_addr . ipv4_addr; flags dynamic; counter; size 1024; }}
-  set passed {{
+  set arrived-ip {{ type ifname . ipv4_addr . ipv4_addr; flags dynamic; counter; size 1024; }}
+  set arrived-ip6 {{ type ifname . ipv6_addr . ipv6_addr; flags dynamic; counter; size 1024; }}
+  set passed-ip {{
     type ifname . ipv4_addr . ipv4_addr . inet_proto . inet_service; flags dynamic; size 262144;
+  }}
+  set passed-ip6 {{
+    type ifname . ipv6_addr . ipv6_addr . inet_proto . inet_service; flags dynamic; size 262144;
   }}
   chain before {{
     type filter hook prerouting priority raw; policy accept;
-    tcp sport {SOURCE_PORT} tcp flags & (syn | ack) == syn update @arrived {{ {WAY} }}
-    udp sport {SOURCE_PORT} update @arrived {{ {WAY} }}
+    {noted("arrived", WAYS)}
   }}
   chain after {{
     type filter hook input priority 10; policy accept;
-    tcp sport {SOURCE_PORT} tcp flags & (syn | ack) == syn update @passed {{ {KEY} }}
-    udp sport {SOURCE_PORT} update @passed {{ {KEY} }}
+    {noted("passed", KEYS)}
   }}
 }}
 """
@@ -56,10 +73,10 @@ def parse(text: str) -> Seen:
         for item in json.loads(text)["nftables"]
         if "set" in item
     }
-    for item in sets["arrived"]:
+    for item in [*sets["arrived-ip"], *sets["arrived-ip6"]]:
         element = item["elem"]
         seen.arrived[tuple(element["val"]["concat"])] = element["counter"]["packets"]
-    for item in sets["passed"]:
+    for item in [*sets["passed-ip"], *sets["passed-ip6"]]:
         value = item["elem"]["val"] if isinstance(item, dict) and "elem" in item else item
         *way, proto, port = value["concat"]
         seen.passed.setdefault(tuple(way), set()).add((proto, int(port)))

@@ -40,12 +40,14 @@ class Link:
         self.transport = transport
         self._buffer = b""
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-        self.socket = socket.socket(socket.AF_INET, kind)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.socket = socket.socket(family, kind)
         self.socket.settimeout(timeout_s)
         if source:
             self.socket.bind((source, 0))
         self.socket.connect((address, port))
-        self.local = "{}:{}".format(*self.socket.getsockname())
+        host, port = self.socket.getsockname()[:2]
+        self.local = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if transport in ("tls", "wss"):
             self.socket = _context(ca, client, tls_max).wrap_socket(
                 self.socket, server_hostname=server_name

@@ -47,7 +47,18 @@ def _places(pillar):
                 found.append(
                     Place(f"{name}-{network}", name, network, definition.interface, str(address))
                 )
+    external = pillar.networks["external"].interface
+    for name, host in pillar.hosts.items():
+        if host.external_ipv6 is not None:
+            address = str(host.external_ipv6)
+            found.append(Place(f"{name}-ipv6", name, "external", external, address))
     return found
+
+
+def _target(pillar, host, place):
+    """The address of a host in the place's network, of the place's family; None without one."""
+    field = "external_ipv6" if ":" in place.address else place.network
+    return getattr(pillar.hosts[host], field)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +129,7 @@ def test_every_pair_of_hosts_and_both_gateways(pillar, send, watch, declared):
     """From each place to each host on the same network: let in is exactly what is declared."""
     wrong = []
     for place, host in itertools.product(_places(pillar), pillar.minions()):
-        target = getattr(pillar.hosts[host], place.network)
+        target = _target(pillar, host, place)
         if target is None or place.host == host:
             continue
         way = (pillar.networks[place.network].interface, place.address, str(target))
@@ -138,8 +149,26 @@ def test_every_pair_of_hosts_and_both_gateways(pillar, send, watch, declared):
     assert not wrong, "\n".join(wrong)
 
 
-def _outside(pillar):
-    return next(p for p in _places(pillar) if p.host == "client-1")
+def _outside(pillar, suffix="external"):
+    return next(p for p in _places(pillar) if p.name == f"client-1-{suffix}")
+
+
+def test_nothing_is_open_at_an_address_of_the_link_itself(pillar, provider, send, watch):
+    """Every interface with IPv6 has a link-local address, whatever pillar says."""
+    place = _outside(pillar, "ipv6")
+    interface = pillar.networks["external"].interface
+    for host in (name for name in pillar.minions() if pillar.hosts[name].external_ipv6):
+        argv = ["ip", "-6", "-json", "address", "show", "dev", interface, "scope", "link"]
+        found = json.loads(provider.run(host, argv).stdout)
+        # iproute2 leaves an empty entry for each address that it does not show.
+        infos = [item for link in found for item in link.get("addr_info", [])]
+        (target,) = [item["local"] for item in infos if item]
+        code, error = send(place, target)
+        assert code == 0, error
+        way = (interface, place.address, target)
+        seen = watch(host)
+        assert seen.arrived.get(way, 0) > 0, "the packets did not arrive: nothing was tested"
+        assert not seen.passed.get(way), f"{host}: {_summary(seen.passed[way])}"
 
 
 def test_no_internal_address_from_outside(pillar, send, watch):
@@ -223,7 +252,7 @@ def test_every_declared_tcp_port_answers(pillar, provider, declared):
     """From one host that may: a connection is taken. (UDP: the daemons' own lab tests speak it.)"""
     wrong = []
     for place, host in itertools.product(_places(pillar), pillar.minions()):
-        target = getattr(pillar.hosts[host], place.network)
+        target = _target(pillar, host, place)
         if target is None or place.host in (None, host, "pbx-1"):
             continue
         ports = {p for proto, p in declared(host, place.network, place.address) if proto == "tcp"}

@@ -172,12 +172,17 @@ def test_calls_of_a_relay_that_systemd_restarts_stay_where_they_are(salt, on):
         judge(crowd.hang_up(found))
 
 
-def test_calls_of_a_relay_that_hangs_go_on_elsewhere(salt, on):
-    with crowd.calls(6) as found:
+@pytest.mark.parametrize("by_ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_calls_of_a_relay_that_hangs_go_on_elsewhere(by_ipv6, salt, on, pillar):
+    with crowd.calls(6, by_ipv6=by_ipv6) as found:
         assert by_relay(salt, found)[HOME] > 0
         on(HOME, "systemctl", "kill", "--signal=STOP", UNIT)
         time.sleep(8)
         assert set(salt(OTHER, "rtpengine_relays.here")) == {HOME, OTHER}
+        for address in (pillar.hosts[HOME].relay.external, pillar.hosts[HOME].relay.external_ipv6):
+            show = ("ip", "-oneline", "address", "show", "to", str(address))
+            assert on(OTHER, *show)
+            assert not on(HOME, *show)
         judge(crowd.hang_up(found))
     assert state.degraded() == {}
 

@@ -5,59 +5,15 @@ nothing; then each `state.function` is looked up in the loader, and each `salt:/
 file server.
 """
 
-import functools
-import json
 from pathlib import Path
 
 import pytest
-import salt.client
-import salt.config
-import salt.loader
 
 from voip_stack.pillar import load
 
 CHECKOUT = Path(__file__).parents[2]
 PILLAR = load(CHECKOUT / "pillar")
 PROVIDERS = list(PILLAR.management)
-PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """compiled(host, provider) -> (low chunks, names of all state functions), masterless."""
-    root = tmp_path_factory.mktemp("render")
-    grains = {}
-
-    @functools.cache
-    def compile_host(host, provider):
-        state = root / provider
-        state.mkdir(exist_ok=True)
-        (state / "deployment.json").write_text(json.dumps({"provider": provider}))
-        (state / "ca.crt").write_text(PEM)
-        opts = salt.config.minion_config(None)
-        opts.update(
-            id=host,
-            file_client="local",
-            root_dir=str(state),
-            cachedir=str(state / f"cache-{host}"),
-            extension_modules=str(state / "extmods"),
-            pillar_dirs=[str(CHECKOUT / "_pillar")],
-            module_dirs=[str(CHECKOUT / "_modules")],
-            states_dirs=[str(CHECKOUT / "_states")],
-            utils_dirs=[str(CHECKOUT / "_utils")],
-            file_roots={"base": [str(CHECKOUT / "salt")]},
-            pillar_roots={"base": []},
-            ext_pillar=[{"voip": {"checkout": str(CHECKOUT), "state_dir": str(state)}}],
-            log_file=str(state / "log"),
-            enable_fqdns_grains=False,
-        )
-        if not grains:
-            grains.update(salt.loader.grains(opts))
-        opts["grains"] = grains | {"id": host}
-        caller = salt.client.Caller(mopts=opts)
-        return caller.cmd("state.show_lowstate"), set(caller.sminion.states)
-
-    return compile_host
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

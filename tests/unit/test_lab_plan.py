@@ -257,9 +257,19 @@ class TestGuests:
         assert text.splitlines() == [
             "INTERNAL=192.168.64.10/24", "INTERNAL_NIC=eth0", "GATEWAY=192.168.64.1",
             "EXTERNAL=198.18.64.10/24", "EXTERNAL_NIC=eth1",
+            "EXTERNAL_IPV6=fd64:c612:4000::10/64",
         ]  # fmt: skip
         assert "INTERNAL" not in guests.network_environment(PILLAR, "client-1")
         assert "GATEWAY" not in guests.network_environment(PILLAR, "client-1")
+
+    def test_a_running_guest_is_given_addresses_that_are_new(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("VOIP_STATE_DIR", str(tmp_path))
+        file = guests.root("sip-1") / "etc/voip-stack/network.env"
+        assert not guests.has_addresses_of(PILLAR, "sip-1")
+        file.parent.mkdir(parents=True)
+        file.write_text(guests.network_environment(PILLAR, "sip-1"))
+        assert guests.has_addresses_of(PILLAR, "sip-1")
+        assert not guests.has_addresses_of(PILLAR, "media-1")
 
     def test_external_links_fit_and_differ(self):
         names = ["sip-1", "a-very-long-host-name-1", "a-very-long-host-name-2"]

@@ -107,7 +107,7 @@ def test_a_host_gets_only_what_its_roles_use(pillar):
 def test_certificate_names_of_the_proxy(pillar):
     wanted = compile_for(pillar, "sip-1", {})["certificates"]["kamailio"]
     assert wanted["alt_names"] == ["sip-1.voip.test", "sip.voip.test", "voip.test"]
-    assert wanted["ip_sans"] == ["192.168.64.10", "198.18.64.10"]
+    assert wanted["ip_sans"] == ["192.168.64.10", "198.18.64.10", "fd64:c612:4000::10"]
 
 
 def test_ssh_is_let_in_only_where_the_provider_manages_by_it(pillar):

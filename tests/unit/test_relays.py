@@ -100,14 +100,17 @@ def change(tmp_path, old, new):
     return " ".join(str(problem) for problem in raised.value.problems)
 
 
-RELAY = "    relay: {internal: 192.168.64.121, external: 198.18.64.121}\n"
+RELAY = (
+    "    relay: {internal: 192.168.64.121, external: 198.18.64.121, "
+    'external_ipv6: "fd64:c612:4000::121"}\n'
+)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         (RELAY, "", "a second media host with a relay"),
-        (RELAY, RELAY.replace("64.121}", "64.21}"), "belongs to media-2 already"),
+        (RELAY, RELAY.replace("18.64.121", "18.64.21"), "belongs to media-2 already"),
         (RELAY, RELAY.replace("192.168.64.121", "10.0.0.1"), "a free address of 192.168.64.0/24"),
         (RELAY, RELAY.replace("192.168.64.121", "192.168.64.1"), "a free address of"),
         (", callstore]", "]", "a host that runs callstore"),

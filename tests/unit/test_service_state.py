@@ -37,6 +37,10 @@ GOOD = {
             {"ActiveState=active": "ActiveState=failed"},
             {"active": False, "state": "failed (running)"},
         ),
+        (
+            {"ActiveState=active": "ActiveState=reloading", "=running": "=reload"},
+            {"state": "reloading (reload)"},
+        ),
         ({"Monotonic=5000000": "Monotonic=0"}, {"started": 0.0}),
         ({"Reload=no": "Reload=yes"}, {"stale": True}),
         ({"UnitFileState=enabled": "UnitFileState="}, {"enabled": False}),

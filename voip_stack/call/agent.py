@@ -6,8 +6,9 @@ guest, and nothing stays: when the orders end (end of file, a signal, the host's
 agent is ended by its pid and the directory in memory is removed. Standard library only.
 
 Orders: {"id": 1, "op": ..., ...}; each is answered by {"id": 1, "ok": bool, ...}.
-  open     ua, config, files, names: start a user agent; files ({name: text}) beside its config,
-           names ({name: address}) is all that its DNS knows
+  open     ua, config, files, names, ipv6: start a user agent; files ({name: text}) beside its
+           config, names ({name: addresses, with spaces between}) is all that its DNS knows; ipv6:
+           it speaks that and no IPv4
   command  ua, command, params, quiet: pass a command to baresip's ctrl_tcp
   sockets  ua: the TCP connections of that user agent
   read     ua, name: a file of its directory, base64
@@ -78,11 +79,11 @@ class Netstrings:
 
 
 def dns_answer(query: bytes, names: dict[str, str]) -> bytes | None:
-    """Answer one DNS query (RFC 1035) from a table of IPv4 addresses; None when it is no query.
+    """Answer one DNS query (RFC 1035) from a table of addresses; None when it is no query.
 
     baresip resolves by DNS only and looks at no hosts file; verifying a certificate by name needs
-    the name. A known name gets its A record and an empty answer for other types, any other name
-    gets NXDOMAIN.
+    the name. A known name gets the A and AAAA (RFC 3596) records that it has and an empty answer
+    for other types, any other name gets NXDOMAIN.
     """
     if len(query) < 17 or query[2] & 0x80 or struct.unpack_from("!H", query, 4)[0] != 1:
         return None
@@ -95,17 +96,20 @@ def dns_answer(query: bytes, names: dict[str, str]) -> bytes | None:
         return None
     question = query[12 : at + 5]
     kind = struct.unpack_from("!H", query, at + 1)[0]
-    address = names.get(".".join(labels).lower())
-    code = 0 if address else 3
+    addresses = names.get(".".join(labels).lower(), "").split()
+    code = 0 if addresses else 3
     record = b""
-    if address and kind == 1:
-        record = struct.pack("!HHHIH", 0xC00C, 1, 1, 60, 4) + socket.inet_aton(address)
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        if kind == (28 if family == socket.AF_INET6 else 1):
+            data = socket.inet_pton(family, address)
+            record = struct.pack("!HHHIH", 0xC00C, kind, 1, 60, len(data)) + data
     flags = 0x8580 | code
     return query[:2] + struct.pack("!HHHHH", flags, 1, bool(record), 0, 0) + question + record
 
 
 def parse_tcp_table(text: str, inodes: set[str]) -> list[dict[str, str]]:
-    """The established connections of /proc/net/tcp whose socket inode is in `inodes`."""
+    """The established connections of /proc/net/tcp or tcp6 whose socket inode is in `inodes`."""
     found = []
     for line in text.splitlines()[1:]:
         fields = line.split()
@@ -116,8 +120,11 @@ def parse_tcp_table(text: str, inodes: set[str]) -> list[dict[str, str]]:
 
 def _endpoint(text: str) -> str:
     address, port = text.split(":")
-    packed = struct.pack("=I", int(address, 16))
-    return f"{socket.inet_ntoa(packed)}:{int(port, 16)}"
+    words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+    packed = struct.pack(f"={len(words)}I", *words)
+    if len(words) == 1:
+        return f"{socket.inet_ntoa(packed)}:{int(port, 16)}"
+    return f"[{socket.inet_ntop(socket.AF_INET6, packed)}]:{int(port, 16)}"
 
 
 def _socket_inodes(pid: int) -> set[str]:
@@ -173,7 +180,9 @@ class UserAgent:
             raise RuntimeError("baresip has no control connection")
         return self._writer
 
-    async def start(self, config: str, files: dict[str, str], names: dict[str, str]) -> int:
+    async def start(
+        self, config: str, files: dict[str, str], names: dict[str, str], ipv6: bool
+    ) -> int:
         loop = asyncio.get_running_loop()
         self.names, _ = await loop.create_datagram_endpoint(
             lambda: NameServer(names), local_addr=("127.0.0.1", 0)
@@ -188,7 +197,7 @@ class UserAgent:
             (self.directory / Path(name).name).write_text(text)
         self._process = await asyncio.create_subprocess_exec(
             "baresip",
-            "-4",
+            "-6" if ipv6 else "-4",
             "-f",
             str(self.directory),
             cwd=self.directory,
@@ -257,8 +266,14 @@ class UserAgent:
 
     def sockets(self) -> list[dict[str, str]]:
         pid = self.process.pid
-        table = Path(f"/proc/{pid}/net/tcp").read_text()
-        return parse_tcp_table(table, _socket_inodes(pid))
+        inodes = _socket_inodes(pid)
+        tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6")]
+        return [
+            row
+            for table in tables
+            if table.exists()  # no tcp6 on a host without IPv6
+            for row in parse_tcp_table(table.read_text(), inodes)
+        ]
 
     def latest(self, name: str, size: int) -> bytes:
         """The last `size` bytes that were written to a file since the last call, and empty it.
@@ -329,7 +344,8 @@ class Agent:
         if order["op"] == "open":
             agent = UserAgent(name, self.directory / name, self.emit)
             self.agents[name] = agent
-            return {"pid": await agent.start(order["config"], order["files"], order["names"])}
+            told = [order[name] for name in ("config", "files", "names", "ipv6")]
+            return {"pid": await agent.start(*told)}
         agent = self.agents[name]
         if order["op"] == "command":
             reply = await agent.command(str(order["id"]), order["command"], order.get("params"))

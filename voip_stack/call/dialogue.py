@@ -58,9 +58,10 @@ class Dialogue:
         return CALLEE in self.parties
 
     def open(self, ca_pem: str, names: Mapping[str, str]) -> None:
-        """Start one baresip per party."""
+        """Start one baresip per party. names: {name: its addresses, with spaces between}."""
         for ua, settings in self.parties.items():
-            self.remote.open(ua, settings.config(), {"ca.crt": ca_pem}, dict(names))
+            files = {"ca.crt": ca_pem}
+            self.remote.open(ua, settings.config(), files, dict(names), settings.is_ipv6)
 
     def register(self, ua: str) -> None:
         """Register over TLS. Raises CallError with the SIP code of the refusal."""

@@ -193,7 +193,7 @@ def _sides(
 
     A subscriber may be registered elsewhere too: the branches that rang in vain are left out.
     """
-    own = f"{plan.outside_address}:{party.state.port}"
+    own = f"{party.socket.rpartition(':')[0]}:{party.state.port}"
     outer = [item for item in streams if item.interface == "external" and item.remote == own]
     inner = [
         item

@@ -27,9 +27,23 @@ def from_here(plan: Plan) -> tuple[Plan, Callable[[str, Sequence[str]], list[str
     proxy = plan.proxy.external or plan.proxy.internal
     if proxy is None:
         raise Problem(f"{plan.proxy.name} has no address", "pillar/topology.yaml")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # Connecting a datagram socket sends nothing: it only asks the kernel for its address.
-        probe.connect((proxy, plan.proxy_port))
-        own = probe.getsockname()[0]
-    here = Host("this machine", None, own)
+    own_ipv6 = None
+    if plan.by_ipv6:
+        own_ipv6 = _own_address(socket.AF_INET6, str(plan.proxy.external_ipv6), plan.proxy_port)
+    here = Host(
+        "this machine", None, _own_address(socket.AF_INET, proxy, plan.proxy_port), own_ipv6
+    )
     return dataclasses.replace(plan, outside=here), lambda _host, argv: list(argv)
+
+
+def _own_address(family: socket.AddressFamily, proxy: str, port: int) -> str:
+    """The address by which this machine reaches the proxy. Raises Problem when it does not."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket sends nothing: it only asks the kernel for its address.
+            probe.connect((proxy, port))
+        except OSError as err:
+            raise Problem(
+                f"This machine has no way to {proxy}: {err}", "pillar/topology.yaml", code=3
+            ) from err
+        return str(probe.getsockname()[0])

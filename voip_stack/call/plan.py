@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from voip_stack.pillar.schema import Pillar
@@ -21,11 +22,15 @@ class Host:
     name: str
     internal: str | None
     external: str | None
+    external_ipv6: str | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One call: the numbers, the codec, and the hosts and ports that it goes through."""
+    """One call: the numbers, the codec, and the hosts and ports that it goes through.
+
+    by_ipv6: the numbers whose user agent reaches the proxy by IPv6.
+    """
 
     caller: str
     callee: str
@@ -40,13 +45,38 @@ class Plan:
     outside: Host
     is_echo: bool
     is_callee_known: bool
+    by_ipv6: frozenset[str] = frozenset()
 
     @property
     def outside_address(self) -> str:
         return self.outside.external or self.outside.internal or "127.0.0.1"
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The proxy's name, with the addresses that a name server would tell."""
+        addresses = (self.proxy.external, self.proxy.external_ipv6)
+        return {self.proxy_name: " ".join(item for item in addresses if item)}
 
-def make_plan(pillar: Pillar, caller: str, callee: str, codec: str | None = None) -> Plan:
+    def address_of(self, number: str) -> str:
+        """Where the user agent of a number is."""
+        if number in self.by_ipv6 and self.outside.external_ipv6 is not None:
+            return self.outside.external_ipv6
+        return self.outside_address
+
+    def proxy_for(self, number: str) -> str:
+        """The proxy's end, "address:port", of the connection of a number's user agent."""
+        if number in self.by_ipv6:
+            return f"[{self.proxy.external_ipv6}]:{self.proxy_port}"
+        return f"{self.proxy.external}:{self.proxy_port}"
+
+
+def make_plan(
+    pillar: Pillar,
+    caller: str,
+    callee: str,
+    codec: str | None = None,
+    by_ipv6: Iterable[str] = (),
+) -> Plan:
     """Raises Problem when the pillar has no such caller, or no host that the call needs."""
     numbers = [item.number for item in pillar.subscribers]
     if caller not in numbers:
@@ -64,20 +94,28 @@ def make_plan(pillar: Pillar, caller: str, callee: str, codec: str | None = None
         raise Problem(
             f"codec {codec}: one of {', '.join(allowed)} expected", "pillar: routing.codecs", code=2
         )
+    proxy, outside = _host(pillar, "sip"), _host(pillar, "client")
+    if by_ipv6 and None in (proxy.external_ipv6, outside.external_ipv6):
+        raise Problem(
+            f"no call by IPv6: {proxy.name} and {outside.name} need an address of it",
+            "pillar/topology.yaml: external_ipv6",
+            code=2,
+        )
     return Plan(
         caller=caller,
         callee=callee,
         codec=codec,
         domain=pillar.site.domain,
-        proxy=_host(pillar, "sip"),
+        proxy=proxy,
         proxy_name=pillar.site.proxy_name,
         proxy_port=pillar.services["kamailio"]["sip-tls"].ports[0],
         pbx=_host(pillar, "pbx"),
         pbx_port=pillar.services["asterisk"]["sip-tls"].ports[0],
         media=tuple(_hosts(pillar, "media")),
-        outside=_host(pillar, "client"),
+        outside=outside,
         is_echo=callee == pillar.routing.echo_extension,
         is_callee_known=callee in numbers,
+        by_ipv6=frozenset(by_ipv6),
     )
 
 
@@ -91,6 +129,7 @@ def _hosts(pillar: Pillar, role: str) -> list[Host]:
             name,
             str(host.internal) if host.internal else None,
             str(host.external) if host.external else None,
+            str(host.external_ipv6) if host.external_ipv6 else None,
         )
         for name, host in pillar.hosts.items()
         if role in host.roles

@@ -98,12 +98,19 @@ class Remote:
             self.close()
             raise error
 
-    def open(self, ua: str, config: str, files: dict[str, str], names: dict[str, str]) -> int:
+    def open(
+        self,
+        ua: str,
+        config: str,
+        files: dict[str, str],
+        names: dict[str, str],
+        ipv6: bool = False,
+    ) -> int:
         """Start a user agent; the pid of its baresip.
 
         files: what its directory holds beside the configuration; names: what its DNS knows.
         """
-        answer = self.order("open", ua, config=config, files=files, names=names)
+        answer = self.order("open", ua, config=config, files=files, names=names, ipv6=ipv6)
         return int(answer["pid"])
 
     def command(self, ua: str, command: str, params: str | None = None, quiet: bool = False) -> str:

@@ -108,7 +108,7 @@ def _make(
     with Remote(argv) as remote:
         dialogue = Dialogue(remote, parties)
         with steps.step("start the user agents"):
-            dialogue.open(ca_pem, {plan.proxy_name: str(plan.proxy.external)})
+            dialogue.open(ca_pem, plan.names)
         for ua in parties:
             with steps.step(f"register {parties[ua].number}"):
                 dialogue.register(ua)
@@ -152,7 +152,7 @@ def _settings(plan: Plan, number: str, passwords: Mapping[str, str]) -> Settings
         password_secret=passwords[number],
         proxy_name=plan.proxy_name,
         proxy_port=plan.proxy_port,
-        address=plan.outside_address,
+        address=plan.address_of(number),
         tone_hz=plans.CALLER_TONE_HZ if is_caller else plans.CALLEE_TONE_HZ,
         codec=plan.codec,
         rtp_ports=plans.CALLER_RTP if is_caller else plans.CALLEE_RTP,
@@ -217,7 +217,7 @@ def _read_legs(
 
 def _party(plan: Plan, dialogue: Dialogue, ua: str, state: StreamState) -> Party:
     number = dialogue.parties[ua].number
-    proxy = f"{plan.proxy.external}:{plan.proxy_port}"
+    proxy = plan.proxy_for(number)
     sockets = [row["local"] for row in dialogue.remote.sockets(ua) if row["remote"] == proxy]
     if len(sockets) != 1:
         raise CallError("", f"{number} has {len(sockets)} connections to {proxy}, not one")

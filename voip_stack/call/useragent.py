@@ -29,7 +29,7 @@ KEYING = {
 CONFIG = """\
 # Written by `voip call` for one call.
 poll_method             epoll
-sip_listen              {address}:0
+sip_listen              {listen}:0
 sip_cafile              @DIR@/ca.crt
 sip_verify_server       yes
 sip_trans_def           tls
@@ -98,9 +98,14 @@ class Settings:
     def __repr__(self) -> str:
         return f"Settings({self.number}@{self.domain})"
 
+    @property
+    def is_ipv6(self) -> bool:
+        return ":" in self.address
+
     def config(self) -> str:
         return CONFIG.format(
             address=self.address,
+            listen=f"[{self.address}]" if self.is_ipv6 else self.address,
             quiet=QUIET,
             rtp_ports=f"{self.rtp_ports[0]}-{self.rtp_ports[1]}",
             module_path=self.module_path,
@@ -156,7 +161,7 @@ def parse_audio_debug(text: str) -> StreamState:
         codecs.setdefault(direction.lower(), codec)
     sent = re.search(r"TX: packets=(\d+)", text)
     received = [int(count) for count in re.findall(r"\brcvd=(\d+)", text)]
-    local = re.search(r"local: [0-9.]+:(\d+), remote:", text)
+    local = re.search(r"local: (?:[0-9.]+|\[[0-9a-f:]+\]):(\d+), remote:", text)
     return StreamState(
         codec_sent=codecs.get("tx"),
         codec_received=codecs.get("rx"),

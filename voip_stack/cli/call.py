@@ -40,6 +40,10 @@ def call(
     callee_busy: Annotated[
         bool, typer.Option("--callee-busy", help="TO refuses: expect 486.")
     ] = False,
+    ipv6: Annotated[
+        list[str] | None,
+        typer.Option("--ipv6", metavar="NUMBER", help="This one comes by IPv6. May be repeated."),
+    ] = None,
 ) -> None:
     """A call between two real SIP clients outside, its encryption and audio verified.
 
@@ -53,6 +57,7 @@ def call(
       ./voip call 1001 1002 --codec G722 --keep recordings
       ./voip call 1001 1002 --count 10 --json
       ./voip call 1001 1003 --callee-offline    480
+      ./voip call 1001 1002 --ipv6 1001         from IPv6 to IPv4
     """
     from rich.console import Console
 
@@ -63,7 +68,9 @@ def call(
     from voip_stack.call.run import Options
     from voip_stack.cli.hosts import pillar
 
-    platform, plan = deployed(make_plan(pillar(), caller, callee, codec))
+    if unknown := [number for number in ipv6 or [] if number not in (caller, callee)]:
+        raise typer.BadParameter(f"{unknown[0]} is neither FROM nor TO", param_hint="--ipv6")
+    platform, plan = deployed(make_plan(pillar(), caller, callee, codec, ipv6 or ()))
     options = Options(
         duration_s=duration,
         wrong_password=wrong_password,

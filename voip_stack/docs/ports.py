@@ -10,7 +10,7 @@ from pathlib import Path
 
 from voip_stack import paths
 from voip_stack.pillar import Pillar, load
-from voip_stack.pillar.schema import Host, Listener
+from voip_stack.pillar.schema import Host, Listener, Relay
 
 DOCUMENT = Path("docs") / "network-topology.md"
 
@@ -36,14 +36,21 @@ def _sources(listener: Listener, network: str) -> str:
 
 
 def _addresses(host: Host, network: str, none: str) -> str:
-    own = str(getattr(host, network) or none)
-    return f"{own}, relay {getattr(host.relay, network)}" if host.relay else own
+    own = _both(host, network) or none
+    return f"{own}, relay {_both(host.relay, network)}" if host.relay else own
+
+
+def _both(holder: Host | Relay, network: str) -> str:
+    """The addresses of a host or a relay in a network, of either family."""
+    found = [getattr(holder, network), getattr(holder, f"{network}_ipv6", None)]
+    return " and ".join(str(address) for address in found if address is not None)
 
 
 def hosts(pillar: Pillar) -> str:
     """One row a host: roles, components and addresses."""
     internal, external = (pillar.networks[name] for name in ("internal", "external"))
-    head = ["Host", "Roles", "Components", f"internal {internal.cidr}", f"external {external.cidr}"]
+    outside = f"{external.cidr} and {external.ipv6}" if external.ipv6 else str(external.cidr)
+    head = ["Host", "Roles", "Components", f"internal {internal.cidr}", f"external {outside}"]
     rows = [
         [
             name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from voip_stack.pillar.health import probes
-from voip_stack.pillar.schema import Host, Listener, Pillar
+from voip_stack.pillar.schema import Host, Listener, Pillar, Relay
 
 # Components whose states need the routing policy and the subscribers.
 ROUTED_ROLES = {"sip", "media", "pbx"}
@@ -80,7 +80,7 @@ def relays(pillar: Pillar, facts: dict[str, Any]) -> list[dict[str, Any]]:
     """The media relays, by the name of the host that they are at home on.
 
     Each: name, internal and external (addresses of its calls; of the host itself where it does not
-    float), floats, drained (the proxies place no new call there).
+    float), ipv6 (see `_ipv6`), floats, drained (the proxies place no new call there).
     """
     found: list[dict[str, Any]] = []
     for name, host in pillar.hosts.items():
@@ -90,10 +90,21 @@ def relays(pillar: Pillar, facts: dict[str, Any]) -> list[dict[str, Any]]:
         for network in ("internal", "external"):
             if (address := getattr(host.relay or host, network)) is not None:
                 entry[network] = str(address)
+        entry |= _ipv6(host.relay or host)
         entry["floats"] = host.relay is not None
         entry["drained"] = name in facts.get("drained", {})
         found.append(entry)
     return found
+
+
+def _ipv6(holder: Host | Relay) -> dict[str, dict[str, str]]:
+    """{"ipv6": {network: address}} of a host or a relay, {} for one that has none."""
+    address = holder.external_ipv6
+    return {} if address is None else {"ipv6": {"external": str(address)}}
+
+
+def _ipv6_in(holder: Host | Relay, network: str) -> str | None:
+    return _ipv6(holder).get("ipv6", {}).get(network)
 
 
 def peers(pillar: Pillar) -> dict[str, list[str]]:
@@ -171,7 +182,7 @@ def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
             continue
         fqdn = f"{host}.{pillar.site.domain}"
         names = [fqdn, *(name.format(**substitutes) for name in wanted.names)]
-        addresses = [definition.internal, definition.external]
+        addresses = [definition.internal, definition.external, definition.external_ipv6]
         found[component] = {
             "common_name": fqdn,
             "alt_names": sorted(set(names)),
@@ -196,8 +207,8 @@ def _listeners(pillar: Pillar, host: Host, services: list[str]) -> list[list[Any
         component, _, name = item.partition("/")
         listener = pillar.services[component][name]
         for network in listener.networks:
-            if (address := getattr(host, network)) is not None:
-                found.append([str(address), listener.ports[0]])
+            addresses = (getattr(host, network), _ipv6_in(host, network))
+            found += [[str(item), listener.ports[0]] for item in addresses if item is not None]
     return found
 
 
@@ -247,7 +258,7 @@ def _self(pillar: Pillar, host: str, components: list[str], provider: str) -> di
         if (address := getattr(definition, network)) is not None
     }
     networks = {
-        name: pillar.networks[name].model_dump(mode="json")  # type: ignore[index]
+        name: pillar.networks[name].model_dump(mode="json", exclude_none=True)  # type: ignore[index]
         | {"interface": interface(pillar, name, provider)}
         for name in addresses
     }
@@ -261,15 +272,17 @@ def _self(pillar: Pillar, host: str, components: list[str], provider: str) -> di
         "listens": _listens(pillar, host, addresses),
         "interfaces": {name: network["interface"] for name, network in networks.items()},
         "networks": networks,
-    }
+    } | _ipv6(definition)
 
 
 def _listens(pillar: Pillar, host: str, own: dict[str, str]) -> dict[str, list[str]]:
     """{network: addresses} that `host` may be reached at: a relay's too that it may take over."""
     floating = pillar.floating() if pillar.hosts[host].relay is not None else {}
+    holders: list[Host | Relay] = [pillar.hosts[host], *floating.values()]
     return {
-        network: [address, *(str(getattr(relay, network)) for relay in floating.values())]
-        for network, address in own.items()
+        network: [str(getattr(holder, network)) for holder in holders]
+        + [address for holder in holders if (address := _ipv6_in(holder, network))]
+        for network in own
     }
 
 

@@ -6,7 +6,7 @@ otherwise be a setting that silently does nothing.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -52,7 +52,10 @@ class Site(Model):
 
 
 class NetworkDefinition(Model):
+    """ipv6: of the external network only, where devices come by IPv6 too."""
+
     cidr: IPv4Network
+    ipv6: IPv6Network | None = None
     gateway: IPv4Address
     interface: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,14}$")]
 
@@ -62,6 +65,7 @@ class Relay(Model):
 
     internal: IPv4Address
     external: IPv4Address
+    external_ipv6: IPv6Address | None = None
 
 
 class Host(Model):
@@ -69,6 +73,7 @@ class Host(Model):
     os: Literal["bookworm", "trixie"]
     internal: IPv4Address | None = None
     external: IPv4Address | None = None
+    external_ipv6: IPv6Address | None = None
     relay: Relay | None = None
     vcpus: Annotated[int, Field(ge=1, le=64)]
     memory_mib: Annotated[int, Field(ge=256, le=1_048_576)]
@@ -274,6 +279,7 @@ class Pillar(Model):
             _check_host(self, name, host)
         _check_unique_addresses(self)
         _check_relays(self)
+        _check_ipv6(self)
         _check_services(self)
         _check_certificates(self)
         _check_subscribers(self)
@@ -323,9 +329,11 @@ def _check_host(pillar: Pillar, name: str, host: Host) -> None:
 
 
 def _check_unique_addresses(pillar: Pillar) -> None:
-    seen: dict[IPv4Address, str] = {}
+    seen: dict[IPv4Address | IPv6Address, str] = {}
+    fields = ("internal", "external", "external_ipv6")
+    places = [(field,) for field in fields] + [("relay", field) for field in fields]
     for name, host in pillar.hosts.items():
-        for where in (("internal",), ("external",), ("relay", "internal"), ("relay", "external")):
+        for where in places:
             holder: Any = host.relay if where[0] == "relay" else host
             address = getattr(holder, where[-1], None)
             if address is None:
@@ -362,6 +370,37 @@ def _check_relays(pillar: Pillar) -> None:
         raise PillarValueError(
             ("hosts", next(iter(floating)), "relay"), "a host that runs callstore expected"
         )
+
+
+def _check_ipv6(pillar: Pillar) -> None:
+    """Devices come by IPv6 where the proxies and every media relay have an address of it."""
+    if pillar.networks["internal"].ipv6 is not None:
+        raise PillarValueError(
+            ("networks", "internal", "ipv6"), "no IPv6 expected: the internal network is IPv4"
+        )
+    cidr = pillar.networks["external"].ipv6
+    has_proxy = any(
+        host.external_ipv6 and "kamailio" in pillar.components_of(name)
+        for name, host in pillar.hosts.items()
+    )
+    for name, host in pillar.hosts.items():
+        for where, holder in ((("external_ipv6",), host), (("relay", "external_ipv6"), host.relay)):
+            address = getattr(holder, "external_ipv6", None)
+            if address is None:
+                continue
+            if cidr is None or address not in cidr:
+                expected = f"an address inside {cidr}" if cidr else "networks.external.ipv6 first"
+                raise PillarValueError(("hosts", name, *where), f"{expected} expected")
+            if host.external is None or host.external_ipv6 is None:
+                raise PillarValueError(
+                    ("hosts", name, *where), "an IPv4 and an IPv6 address of the host expected too"
+                )
+        if has_proxy and "rtpengine" in pillar.components_of(name):
+            field = ("relay", "external_ipv6") if host.relay else ("external_ipv6",)
+            if (host.relay or host).external_ipv6 is None:
+                raise PillarValueError(
+                    ("hosts", name, *field), "an address expected: the proxies take calls by IPv6"
+                )
 
 
 def _check_services(pillar: Pillar) -> None:

@@ -154,7 +154,7 @@ class Load:
         argv = self._platform.command(self._plan.outside.name, remote_argv())
         with Remote(argv) as remote:
             dialogue = Dialogue(remote, parties)
-            dialogue.open(self._ca_pem, {plan.proxy_name: str(self._plan.proxy.external)})
+            dialogue.open(self._ca_pem, plan.names)
             for ua in parties:
                 dialogue.register(ua)
             dialogue.call(f"sip:{slot.callee}@{plan.domain}")

@@ -54,7 +54,7 @@ def make() -> Payload:
 def alone(pillar: Pillar) -> Pillar:
     """The pillar where the machine's host is the only media host: no other takes it over."""
     hosts = {
-        name: host.model_copy(update={"relay": None})
+        name: host.model_copy(update={"relay": None, "external_ipv6": None})
         for name, host in pillar.hosts.items()
         if name == HOST or "media" not in host.roles
     }

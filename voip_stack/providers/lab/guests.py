@@ -151,7 +151,15 @@ def network_environment(pillar: Pillar, name: str) -> str:
                   f"{network.upper()}_NIC={definition.interface}"]  # fmt: skip
         if network == "internal":
             lines.append(f"GATEWAY={definition.gateway}")
+        if network == "external" and host.external_ipv6 and definition.ipv6:
+            lines.append(f"EXTERNAL_IPV6={host.external_ipv6}/{definition.ipv6.prefixlen}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def has_addresses_of(pillar: Pillar, name: str) -> bool:
+    """Whether the guest was told the addresses that the pillar has now."""
+    file = root(name) / units.NETWORK_ENVIRONMENT.lstrip("/")
+    return file.is_file() and file.read_text() == network_environment(pillar, name)
 
 
 def _write(base: Path, name: str, text: str, mode: int = 0o644) -> None:

@@ -15,9 +15,10 @@ from voip_stack.providers.lab.registry import Record
 
 RUN = Path("/run/netns")
 # Where br_netfilter is loaded (Docker does it), frames between guests would pass the namespace's
-# forward chain. IPv6 is not part of the lab.
+# forward chain. IPv6 is the guests' own, between them: the namespace has none, so none leaves.
 _SYSCTLS = {
     "net/bridge/bridge-nf-call-iptables": "0",
+    "net/bridge/bridge-nf-call-ip6tables": "0",
     "net/bridge/bridge-nf-call-arptables": "0",
     "net/ipv4/ip_forward": "1",
     "net/ipv6/conf/all/disable_ipv6": "1",

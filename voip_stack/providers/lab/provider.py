@@ -35,6 +35,7 @@ from voip_stack.providers.lab import (
     registry,
     sockets,
     teardown,
+    units,
 )
 
 T = TypeVar("T")
@@ -174,6 +175,8 @@ class LabProvider(Provider):
             stopped = [name for name in self.pillar.hosts if nspawn.leader(record, name) is None]
             for name in stopped:
                 guests.configure(self.pillar, name, resolvers)
+            others = [name for name in self.pillar.hosts if name not in stopped]
+            self._readdress(others, resolvers, progress)
         given = self._limits()
         specs = [guests.spec(self.pillar, name) for name in self.pillar.hosts]
         for spec in specs:
@@ -188,6 +191,15 @@ class LabProvider(Provider):
         self._refresh_indexes(
             [name for name in absent if self.pillar.hosts[name].is_minion], progress
         )
+
+    def _readdress(self, running: list[str], resolvers: Sequence[str], progress: Progress) -> None:
+        """Give running guests the addresses that the pillar has got since they were started."""
+        for name in running:
+            if guests.has_addresses_of(self.pillar, name):
+                continue
+            progress(f"new addresses for {name}")
+            guests.configure(self.pillar, name, resolvers)
+            self.run(name, [units.NETWORK_PROGRAM])
 
     def fill_cache(self, progress: Progress) -> None:
         self._images(list(self.pillar.hosts), progress)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from voip_stack.providers import bootstrap
 
+NETWORK_PROGRAM = "/usr/local/lib/voip-stack/network"
 NETWORK_ENVIRONMENT = "/etc/voip-stack/network.env"
 
 # No udev and no networkd in a guest: the addresses are there before anything else starts.
@@ -18,18 +19,25 @@ ip link set lo up
 if [ -n "${INTERNAL:-}" ] && [ -e /sys/class/net/host0 ]; then
     ip link set host0 name "$INTERNAL_NIC"
 fi
+# tune NIC IPV6_IS_OFF
 tune() {
-    echo 1 > "/proc/sys/net/ipv6/conf/$1/disable_ipv6" || true
+    echo "$2" > "/proc/sys/net/ipv6/conf/$1/disable_ipv6" || true
+    echo 0 > "/proc/sys/net/ipv6/conf/$1/accept_ra" || true
     echo 1 > "/proc/sys/net/ipv4/conf/$1/rp_filter" || true
 }
 if [ -n "${INTERNAL:-}" ]; then
-    tune "$INTERNAL_NIC"
+    tune "$INTERNAL_NIC" 1
     ip address replace "$INTERNAL" dev "$INTERNAL_NIC"
     ip link set "$INTERNAL_NIC" up
     ip route replace default via "$GATEWAY" dev "$INTERNAL_NIC"
 fi
 if [ -n "${EXTERNAL:-}" ]; then
-    tune "$EXTERNAL_NIC"
+    if [ -n "${EXTERNAL_IPV6:-}" ]; then
+        tune "$EXTERNAL_NIC" 0
+        ip address replace "$EXTERNAL_IPV6" dev "$EXTERNAL_NIC" nodad
+    else
+        tune "$EXTERNAL_NIC" 1
+    fi
     ip address replace "$EXTERNAL" dev "$EXTERNAL_NIC"
     ip link set "$EXTERNAL_NIC" up
 fi
@@ -47,11 +55,11 @@ Wants=network-pre.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/local/lib/voip-stack/network
+ExecStart=@PROGRAM@
 
 [Install]
 WantedBy=sysinit.target network-online.target
-"""
+""".replace("@PROGRAM@", NETWORK_PROGRAM)
 
 # The lab's host waits for this file, not for a guess.
 MINION_DROP_IN = """\
@@ -63,7 +71,7 @@ ExecStartPost=/usr/bin/touch /run/voip-minion-ready
 
 def install(root: Path, *, is_minion: bool) -> None:
     """Write units and enable them in an image."""
-    script = root / "usr/local/lib/voip-stack/network"
+    script = root / NETWORK_PROGRAM.lstrip("/")
     _write(script, NETWORK_SCRIPT)
     script.chmod(0o755)
     system = root / "etc/systemd/system"

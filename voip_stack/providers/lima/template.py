@@ -127,8 +127,17 @@ def netplan(pillar: Pillar, host: str) -> str:
             "dhcp4": False,
             "addresses": [f"{address}/{prefix}"],
             "link-local": [],
-        }
+        } | _ipv6(pillar, host, network, f"{address}/{prefix}")
     return yaml.safe_dump({"network": {"version": 2, "ethernets": ethernets}}, sort_keys=False)
+
+
+def _ipv6(pillar: Pillar, host: str, network: str, ipv4: str) -> dict[str, Any]:
+    """What an interface has instead where the pillar gives it an IPv6 address; {} elsewhere."""
+    address, cidr = pillar.hosts[host].external_ipv6, pillar.networks["external"].ipv6
+    if network != "external" or address is None or cidr is None:
+        return {}
+    addresses = [ipv4, f"{address}/{cidr.prefixlen}"]
+    return {"addresses": addresses, "link-local": ["ipv6"], "accept-ra": False}
 
 
 def _scripts(addresses: dict[str, IPv4Address]) -> dict[str, str]:
