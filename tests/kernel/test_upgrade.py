@@ -10,7 +10,6 @@ from tests.kernel.upgrade_story import STATE
 from voip_stack.events.kernel import Installed
 
 MODULE = "xt_RTPENGINE"
-pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -81,8 +81,8 @@ def test_listens_where_pillar_says(on, voip):
     control = {item for item in found if not first <= int(item.rpartition(":")[2]) <= last}
     cli = voip["rtpengine"]["cli_port"]
     assert control == {f"{relay['internal']}:{ports['ng']}", f"127.0.0.1:{cli}"}
-    media = {item.rpartition(":")[0] for item in found - control}
-    assert media <= {relay["internal"], relay["external"]}
+    media = {item.rpartition(":")[0].strip("[]") for item in found - control}
+    assert media <= {relay["internal"], relay["external"], relay["ipv6"]["external"]}
 
 
 def test_log_holds_no_key(on):

@@ -4,7 +4,7 @@ import pytest
 
 from voip_stack import testing
 from voip_stack.problem import Problem
-from voip_stack.testing import KINDS, SHORTER, Selection, select
+from voip_stack.testing import DEFAULT, KINDS, Selection, select
 
 WITHOUT_LAB = tuple(kind for kind in KINDS if kind not in ("kernel", "lab"))
 
@@ -12,15 +12,15 @@ WITHOUT_LAB = tuple(kind for kind in KINDS if kind not in ("kernel", "lab"))
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], Selection(KINDS, False, SHORTER)),
-        (["--no-lab"], Selection(WITHOUT_LAB, True, SHORTER)),
-        (["tests/unit/x.py"], Selection(KINDS, False, ("tests/unit/x.py",))),
+        ([], Selection(DEFAULT, False, ())),
+        ([*KINDS], Selection(KINDS, False, ())),
+        (["--no-lab"], Selection(WITHOUT_LAB, True, ())),
         (["unit"], Selection(("unit",), False, ())),
         (["render", "unit", "-q"], Selection(("unit", "render"), False, ("-q",))),
         (["kernel"], Selection(("kernel",), False, ())),
         (["lab", "-k", "firewall"], Selection(("lab",), False, ("-k", "firewall"))),
         (["lab", "--", "-x"], Selection(("lab",), False, ("-x",))),
-        (["-x", "--no-lab"], Selection(WITHOUT_LAB, True, (*SHORTER, "-x"))),
+        (["-x", "--no-lab"], Selection(WITHOUT_LAB, True, ("-x",))),
         (["unit", "tests/unit/x.py"], Selection(("unit",), False, ("tests/unit/x.py",))),
     ],
 )  # fmt: skip
@@ -87,14 +87,14 @@ def nothing_lacks():
 
 
 def test_missing_lab_runs_the_rest_and_fails(pytest_runs, capsys):
-    assert testing.run([], lab=no_lab, qemu=nothing_lacks) == 1
-    assert pytest_runs == [(KINDS[:-1], SHORTER)]
+    assert testing.run([*KINDS], lab=no_lab, qemu=nothing_lacks) == 1
+    assert pytest_runs == [(KINDS[:-1], ())]
     assert "cannot hold a lab" in capsys.readouterr().err
 
 
 def test_missing_qemu_runs_the_rest_and_fails(pytest_runs, made_beforehand, capsys):
-    assert testing.run([], lab=nothing_lacks, qemu=no_qemu) == 1
-    assert pytest_runs == [((*WITHOUT_LAB, "lab"), SHORTER)]
+    assert testing.run([*KINDS], lab=nothing_lacks, qemu=no_qemu) == 1
+    assert pytest_runs == [(DEFAULT, ())]
     assert "lacks qemu" in capsys.readouterr().err
     assert made_beforehand == []
 
@@ -106,7 +106,7 @@ def test_only_the_kernel_but_no_qemu(pytest_runs):
 
 def test_declined_lab_is_no_failure(pytest_runs):
     assert testing.run(["--no-lab"], lab=no_lab, qemu=no_qemu) == 0
-    assert pytest_runs == [(WITHOUT_LAB, SHORTER)]
+    assert pytest_runs == [(WITHOUT_LAB, ())]
 
 
 def test_only_the_lab_but_none_to_be_had(pytest_runs):
@@ -121,7 +121,8 @@ def test_unit_tests_need_no_lab(pytest_runs):
 @pytest.mark.parametrize(
     ("words", "is_made"),
     [
-        ([], True),
+        (["unit", "kernel"], True),
+        ([], False),
         (["kernel"], False),  # it would be waited for at once
         (["unit"], False),
         (["tests/unit/x.py"], False),
