@@ -221,28 +221,38 @@ def test_ten_thousand_packets_of_a_stranger_reach_nobody(media, intrude, strange
 
 
 def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, media, compiled):
-    """While the relay still learns where the phones are: nothing was sent to them so far."""
+    """While the relays still learn where the phones are: nothing was sent to them so far.
+
+    To the PBX it is two calls, which may be at two relays.
+    """
     with phones() as dialogue:
         setup = call(dialogue)
-        host, legs = media(setup.call_id_a)
-        first, last = compiled(host)["ports"]["rtpengine"]["rtp"]
-        (at,) = [leg["local"] for leg in legs if leg["interface"] == "external"]
-        order = {
-            "do": "sweep", "media": at.rpartition(":")[0], "first": first,
-            "last": last, "stranger": stranger, "listen_s": 2.5,
-        }  # fmt: skip
+        call_ids = {CALLER: setup.call_id_a, CALLEE: setup.call_id_b}
+
+        def outside(call_id):
+            host, legs = media(call_id)
+            (leg,) = [leg for leg in legs if leg["interface"] == "external"]
+            return host, leg
+
+        relays = {}
+        for call_id in call_ids.values():
+            host, leg = outside(call_id)
+            relays[leg["local"].rpartition(":")[0]] = compiled(host)["ports"]["rtpengine"]["rtp"]
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            swept = pool.submit(intrude, **order)
+            swept = {
+                address: pool.submit(
+                    intrude, do="sweep", media=address, first=first, last=last,
+                    stranger=stranger, listen_s=2.5,
+                )
+                for address, (first, last) in relays.items()
+            }  # fmt: skip
             dialogue.hold(0.5)
             dialogue.start_tones()
             dialogue.hold(3)
             dialogue.stop_tones()
-            found = swept.result()
+            found = {address: done.result() for address, done in swept.items()}
         states = dialogue.streams()
-        outer = {
-            ua: next(leg for leg in media(call_id)[1] if leg["interface"] == "external")
-            for ua, call_id in ((CALLER, setup.call_id_a), (CALLEE, setup.call_id_b))
-        }
+        outer = {ua: outside(call_id)[1] for ua, call_id in call_ids.items()}
         dialogue.hang_up()
     # By counters, not by ear: each end got what the other one sent, and nothing else.
     assert states[CALLER].received == states[CALLEE].sent > 100
@@ -251,8 +261,9 @@ def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, media,
         assert leg["packets"] == states[ua].sent
         assert leg["errors"] >= 1, "the probe did not come to an open port"
         assert stranger not in leg["remote"]
-    assert found["received"] == 0
-    assert found["sent"] == last - first + 1
+    for address, (first, last) in relays.items():
+        assert found[address]["received"] == 0
+        assert found[address]["sent"] == last - first + 1
 
 
 def voip(*words):
