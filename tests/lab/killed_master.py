@@ -4,53 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import time
 
 import psutil
 
 from tests.lab.salt_bus import await_job, listening
 from voip_stack.master import daemon
-from voip_stack.up.run import wait_for_minions
+
+# By then the minions have found the new master, and what had begun goes on.
+BY_ITSELF_S = 25.0
 
 
 class Asked:
-    """with Asked(argv) as asked: a process that is started anew by `asked.again()` when it has
-    ended: a minion that has not found the new master yet has it fail. Killed at the end."""
+    """with Asked(argv, after_s) as asked: a process that `asked.again()` starts, not before after_s
+    have passed, and anew when it has ended: a minion that has not found the new master yet has it
+    fail. Killed at the end."""
 
-    def __init__(self, argv):
+    def __init__(self, argv, after_s):
         self._argv, self._process = argv, None
+        self._due = time.monotonic() + after_s
 
     def __enter__(self):
-        self.again()
         return self
 
     def again(self):
-        if self._process is None or self._process.poll() is not None:
+        is_over = self._process is None or self._process.poll() is not None
+        if is_over and time.monotonic() > self._due:
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
             self._process = subprocess.Popen(self._argv, start_new_session=True, **quiet)
 
     def __exit__(self, *_):
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
-def crash_through(pillar, argv, crashes, deadline_s):
+def crash_through(argv, crashes, deadline_s):
     """Start what `argv` leads, and kill the master at each of `crashes`: (function, argument) of a
     job that has just been published, in their order.
 
-    It is asked for twice: the first crash may be before its job has left, so that nothing has
-    begun. From then on it goes on by itself. The master is down afterwards.
+    The first crash may be before its job has left, so that nothing has begun: where it does not go
+    on by itself then, it is asked for once more. From then on it does. The bus is listened to all
+    the time, or a step would be over before it is known. The master is down afterwards.
     """
     for number, crash in enumerate(crashes):
         daemon.start()
-        with listening() as bus:
-            if number < 2:
-                wait_for_minions(pillar, lambda _: None)
-                with Asked(argv) as asked:
-                    await_job(bus, *crash, deadline_s=deadline_s, meanwhile=asked.again)
-                    kill_master()
-            else:
-                await_job(bus, *crash, deadline_s=deadline_s)
-                kill_master()
+        after_s = {0: 0.0, 1: BY_ITSELF_S}.get(number, deadline_s)
+        with listening() as bus, Asked(argv, after_s) as asked:
+            await_job(bus, *crash, deadline_s=deadline_s, meanwhile=asked.again)
+            kill_master()
 
 
 def kill_master():

@@ -112,7 +112,7 @@ def test_killed_at_each_step_it_goes_on(name, provider, pillar, compiled, one_is
         began = time.monotonic()
         try:
             wanted = orchestrate(hosts=[host], secrets=[name], force=True)
-            crash_through(pillar, wanted, crashes, STEP_S)
+            crash_through(wanted, crashes, STEP_S)
         finally:
             daemon.start()
             wait_for_minions(pillar, lambda _: None)
