@@ -39,7 +39,7 @@ class Asked:
             self._process.wait()
 
 
-def crash_through(argv, crashes, deadline_s):
+def crash_through(argv, crashes, deadline_s, by_itself_s=BY_ITSELF_S):
     """Start what `argv` leads, and kill the master at each of `crashes`: (function, argument) of a
     job that has just been published, in their order.
 
@@ -49,7 +49,7 @@ def crash_through(argv, crashes, deadline_s):
     """
     for number, crash in enumerate(crashes):
         daemon.start()
-        after_s = {0: 0.0, 1: BY_ITSELF_S}.get(number, deadline_s)
+        after_s = {0: 0.0, 1: by_itself_s}.get(number, deadline_s)
         with listening() as bus, Asked(argv, after_s) as asked:
             await_job(bus, *crash, deadline_s=deadline_s, meanwhile=asked.again)
             kill_master()

@@ -157,7 +157,7 @@ def test_killed_at_its_steps_it_goes_on(prober, pillar, authorities, eventually)
         call(dialogue)
         started = time.monotonic()
         try:
-            crash_through(ROTATE, CRASHES, RUN_S)
+            crash_through(ROTATE, CRASHES, RUN_S, by_itself_s=5.0)
         finally:
             daemon.start()
             wait_for_minions(pillar, lambda _: None)
