@@ -35,12 +35,15 @@ def scheduled():
     from voip_stack import deployment
     from voip_stack.certificates import authority
     from voip_stack.events import alerts
+    from voip_stack.master import client
     from voip_stack.problem import Problem
 
     if not deployment.read().get("converged"):
         return None
+    pillar = _pillar()
+    client.ping(pillar.minions(), client.RESTARTED_S)
     try:
-        return authority.go_on(_pillar(), log.info)
+        return authority.go_on(pillar, log.info)
     except authority.Busy:
         return None
     except Problem as problem:

@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 __virtualname__ = "voip_rotation"
 
 _FUNCTION_S = 60
-_MINIONS_S = 120
 _STATE_S = 300  # an apply that somebody runs by hand may be in the way
 _LOCK = "rotation"
 
@@ -62,12 +61,14 @@ def scheduled():
     It looks when it starts too: what it missed while it was down is due then, and what a crash
     interrupted goes on.
     """
-    from voip_stack import deployment
+    from voip_stack import deployment, paths
     from voip_stack.events import alerts
+    from voip_stack.master import client
+    from voip_stack.pillar import load
 
     if not deployment.read().get("converged"):
         return {"rotated": {}, "left": []}
-    _await_minions()
+    client.ping(load(paths.pillar_dir()).minions(), client.RESTARTED_S)
     try:
         return rotate()
     except _Busy:
@@ -75,21 +76,6 @@ def scheduled():
     except CommandExecutionError as error:
         alerts.raise_alert("rotation/failed", "voip", str(error))
         raise
-
-
-def _await_minions():
-    """Minions find a master that was restarted within seconds; who does not come is named later."""
-    from voip_stack import paths
-    from voip_stack.pillar import load
-
-    names = set(load(paths.pillar_dir()).minions())
-    deadline = time.monotonic() + _MINIONS_S
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        while names and time.monotonic() < deadline:
-            answers = client.cmd(
-                sorted(names), "test.ping", tgt_type="list", timeout=3, gather_job_timeout=1
-            )
-            names -= set(answers)
 
 
 def _rotate(plan, hosts, secrets, force):

@@ -18,6 +18,8 @@ from voip_stack.problem import Problem
 APPLY_DEADLINE_S = 1200
 # How long a job's minions may stay silent before they are asked whether they still work on it.
 SILENCE_S = 60
+# How long minions may take to find a master that was restarted; who does not come is named later.
+RESTARTED_S = 120
 Progress = Callable[[str], None]
 
 

@@ -22,6 +22,7 @@ from voip_stack.problem import Problem
 
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 15
+PROGRAM = "voip_stack.master.salt_master"
 # Imported by the master's own processes: pillar, and what the reactor's threads run.
 CODE = (
     "_pillar",
@@ -30,6 +31,7 @@ CODE = (
     "voip_stack/certificates",
     "voip_stack/pillar",
     "voip_stack/events",
+    "voip_stack/master",
     "voip_stack/repair",
 )
 
@@ -92,10 +94,9 @@ def start() -> bool:
         return False
     wanted = options()
     home = paths.master_dir()
-    program = Path(sys.executable).with_name("salt-master")
     with open(home / "log" / "start", "wb") as output:
         child = subprocess.Popen(
-            [str(program), "-c", str(home), "-l", "warning"],
+            [sys.executable, "-P", "-m", PROGRAM, "-c", str(home), "-l", "warning"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

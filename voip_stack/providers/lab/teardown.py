@@ -75,7 +75,7 @@ def _stop_master(record: Record) -> None:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if any("salt-master" in word for word in words) and any(
+        if any(word.endswith(("salt-master", "salt_master")) for word in words) and any(
             word in (home, f"--config-dir={home}") for word in words
         ):
             found.append(process)
