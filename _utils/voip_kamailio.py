@@ -7,7 +7,7 @@ import difflib
 import ipaddress
 import re
 
-from voip_ng import refused_suites
+from voip_ng import endpoint, refused_suites
 
 CONFIG_DIR = "/etc/kamailio/voip"
 TLS_DIR = "/etc/voip-stack/tls"
@@ -294,10 +294,10 @@ def tls_connections(answer):
 
 
 def _endpoint(address, port):
-    """ "address:port". Kamailio writes an IPv6 address with all its zeros, without brackets."""
-    if ":" not in str(address):
-        return f"{address}:{port}"
-    return f"[{ipaddress.ip_address(address.strip('[]'))}]:{port}"
+    # Kamailio writes an IPv6 address with all its zeros, in brackets or not.
+    if ":" in str(address):
+        address = ipaddress.ip_address(address.strip("[]"))
+    return endpoint(address, port)
 
 
 def _cipher(description):

@@ -84,8 +84,8 @@ def _leg(tag, media, stream, interfaces):
         "media": media.get("type"),
         "protocol": media.get("protocol"),
         "interface": interfaces.get(local),
-        "local": _endpoint(local, stream.get("local port")),
-        "remote": _endpoint(end.get("address"), end.get("port")),
+        "local": endpoint(local, stream.get("local port")),
+        "remote": endpoint(end.get("address"), end.get("port")),
         "srtp": stream.get("crypto suite"),
         "packets": stats.get("packets", 0),
         "bytes": stats.get("bytes", 0),
@@ -94,8 +94,8 @@ def _leg(tag, media, stream, interfaces):
     }
 
 
-def _endpoint(address, port):
-    """ "address:port", of IPv6 "[address]:port" (RFC 3986)."""
+def endpoint(address, port):
+    """Return "address:port", of IPv6 "[address]:port" (RFC 3986)."""
     return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
 
 

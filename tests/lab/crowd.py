@@ -76,15 +76,11 @@ def calls(count: int, first: int = 0, *, by_ipv6: bool = False):
             family = [number] if by_ipv6 else []
             plan = make_plan(model, number, model.routing.echo_extension, by_ipv6=family)
             ports = PORTS_FROM + (first + index) * PORTS_EACH
-            settings = Settings(
-                number=number,
-                domain=plan.domain,
-                password_secret=passwords[number],
-                proxy_name=plan.proxy_name,
-                proxy_port=plan.proxy_port,
-                address=plan.address_of(number),
+            settings = Settings.of(
+                plan,
+                number,
+                passwords[number],
                 tone_hz=CALLER_TONE_HZ,
-                codec=plan.codec,
                 rtp_ports=(ports, ports + PORTS_EACH - 2),
             )
             time.sleep(max(0.0, began + index * PACE_S - time.monotonic()))

@@ -39,17 +39,14 @@ def phones(
         (CALLEE, CALLEE_TONE_HZ, CALLEE_RTP),
     )
     parties = {
-        ua: Settings(
-            number=number,
-            domain=plan.domain,
-            password_secret=passwords[number],
-            proxy_name=plan.proxy_name,
-            proxy_port=plan.proxy_port,
-            address=address or plan.address_of(number),
+        ua: Settings.of(
+            plan,
+            number,
+            passwords[number],
             tone_hz=tone,
-            codec=plan.codec,
             rtp_ports=ports,
             keying=way,
+            address=address or plan.address_of(number),
         )
         for (ua, tone, ports), number, way in zip(sides, numbers, keying, strict=True)
     }

@@ -146,15 +146,11 @@ def _passwords(platform: Platform, numbers: Sequence[str]) -> dict[str, str]:
 
 def _settings(plan: Plan, number: str, passwords: Mapping[str, str]) -> Settings:
     is_caller = number == plan.caller
-    return Settings(
-        number=number,
-        domain=plan.domain,
-        password_secret=passwords[number],
-        proxy_name=plan.proxy_name,
-        proxy_port=plan.proxy_port,
-        address=plan.address_of(number),
+    return Settings.of(
+        plan,
+        number,
+        passwords[number],
         tone_hz=plans.CALLER_TONE_HZ if is_caller else plans.CALLEE_TONE_HZ,
-        codec=plan.codec,
         rtp_ports=plans.CALLER_RTP if is_caller else plans.CALLEE_RTP,
     )
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
+
+from voip_stack.call.plan import Plan
 
 RECORDING = "heard.wav"
 ACCOUNT_NAME = re.compile(r"^[A-Za-z0-9*#+_.-]{1,64}$")
@@ -94,6 +97,32 @@ class Settings:
     module_path: str = "/usr/lib/baresip/modules"
     keying: str = "sdes"
     register_s: int = 600
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        number: str,
+        password: str,
+        tone_hz: int,
+        rtp_ports: tuple[int, int],
+        **others: Any,
+    ) -> Settings:
+        """The user agent of a number in a planned call. others: what differs from that."""
+        planned: dict[str, Any] = {
+            "domain": plan.domain,
+            "proxy_name": plan.proxy_name,
+            "proxy_port": plan.proxy_port,
+            "address": plan.address_of(number),
+            "codec": plan.codec,
+        }
+        return cls(
+            number=number,
+            password_secret=password,
+            tone_hz=tone_hz,
+            rtp_ports=rtp_ports,
+            **(planned | others),
+        )
 
     def __repr__(self) -> str:
         return f"Settings({self.number}@{self.domain})"

@@ -180,15 +180,12 @@ class Load:
             sides[CALLEE] = (slot.callee, CALLEE_TONE_HZ)
         ports = PORTS_FROM + slot.number * 2 * PORTS_EACH
         return {
-            ua: Settings(
-                number=number,
-                domain=plan.domain,
-                password_secret=self._passwords[number],
-                proxy_name=plan.proxy_name,
-                proxy_port=plan.proxy_port,
-                address=self._plan.outside_address,
+            ua: Settings.of(
+                plan,
+                number,
+                self._passwords[number],
                 tone_hz=tone,
-                codec=plan.codec,
+                address=self._plan.outside_address,
                 rtp_ports=(ports + index * PORTS_EACH, ports + (index + 1) * PORTS_EACH - 2),
                 # A second device of a number would ring for it: who only calls does not register.
                 register_s=0 if plan.is_echo else REGISTER_S,
