@@ -1,7 +1,8 @@
-"""Make the subscribers those of the pillar: digests in the database, passwords in the Vault.
+"""Make the subscribers those of the pillar: what the proxies ask for in the database, passwords in
+the Vault.
 
-Set-based: whatever the number of subscribers, a change is one COPY and a handful of statements in
-one transaction, and a run that changes nothing is one query. Passwords are made here; none is in
+Set-based: whatever the number of subscribers, a change is a COPY and a handful of statements in
+one transaction, and a run that changes nothing is two queries. Passwords are made here; none is in
 the database, in a return or in a log.
 
 Policy: `create`, `read` and `update` on <kv_mount>/data/subscribers/*.
@@ -9,6 +10,7 @@ Policy: `create`, `read` and `update` on <kv_mount>/data/subscribers/*.
 
 import secrets
 
+import voip_subscriber_sql as sql
 import voip_subscribers
 from salt.exceptions import CommandExecutionError
 from voip_errors import NotFound, Unavailable
@@ -22,60 +24,9 @@ __virtualname__ = "subscribers"
 
 _PASSWORD_BITS = 144
 _CONNECT_S = 5
-
-# What the rows of a realm are, in one value. "C" so that two servers sort alike.
-_FINGERPRINT = """
-    SELECT encode(sha256(coalesce(string_agg(
-        username || ':' || ha1 || ':' || ha1b || ':' || ha1_sha256, ','
-        ORDER BY username COLLATE "C"
-    ), '')::bytea), 'hex') FROM subscriber WHERE domain = %(realm)s::text
-"""
-_LAST = f"""
-    SELECT desired_digest, fingerprint, ({_FINGERPRINT}) FROM subscriber_state
-    WHERE domain = %(realm)s::text
-"""  # noqa: S608 (no value comes from outside)
-_WANTED = """
-    CREATE TEMPORARY TABLE wanted (
-        username text PRIMARY KEY, ha1 text, ha1b text, ha1_sha256 text
-    ) ON COMMIT DROP
-"""
-_COUNT = "SELECT count(*), (array_agg(username ORDER BY username))[1:5] FROM touched"
-_REMOVE = f"""
-    WITH touched AS (
-        DELETE FROM subscriber s WHERE s.domain = %(realm)s::text
-            AND NOT EXISTS (SELECT FROM wanted w WHERE w.username = s.username)
-        RETURNING s.username
-    ) {_COUNT}
-"""  # noqa: S608
-_CHANGE = f"""
-    WITH touched AS (
-        UPDATE subscriber s SET ha1 = w.ha1, ha1b = w.ha1b, ha1_sha256 = w.ha1_sha256 FROM wanted w
-        WHERE s.domain = %(realm)s::text AND s.username = w.username
-            AND (s.ha1, s.ha1b, s.ha1_sha256) IS DISTINCT FROM (w.ha1, w.ha1b, w.ha1_sha256)
-        RETURNING s.username
-    ) {_COUNT}
-"""  # noqa: S608
-_ADD = f"""
-    WITH touched AS (
-        INSERT INTO subscriber (username, domain, ha1, ha1b, ha1_sha256)
-            SELECT w.username, %(realm)s::text, w.ha1, w.ha1b, w.ha1_sha256 FROM wanted w
-            WHERE NOT EXISTS (
-                SELECT FROM subscriber s
-                WHERE s.domain = %(realm)s::text AND s.username = w.username
-            )
-        RETURNING username
-    ) {_COUNT}
-"""  # noqa: S608
-_FORGET_LOCATIONS = """
-    DELETE FROM location l WHERE NOT EXISTS (SELECT FROM wanted w WHERE w.username = l.username)
-    RETURNING l.username
-"""
-_REMEMBER = f"""
-    INSERT INTO subscriber_state (domain, desired_digest, fingerprint)
-        VALUES (%(realm)s::text, %(digest)s, ({_FINGERPRINT}))
-    ON CONFLICT (domain) DO UPDATE SET desired_digest = excluded.desired_digest,
-        fingerprint = excluded.fingerprint, applied_at = now()
-"""  # noqa: S608
+_PIECE_BYTES = 1 << 18
+# Components of this host that keep registrations; each has a module of its name.
+_PROXIES = ("kamailio", "opensips")
 
 
 def __virtual__():
@@ -84,59 +35,192 @@ def __virtual__():
     return __virtualname__
 
 
-def numbers():
-    """Return the numbers that the pillar declares, sorted."""
-    return sorted(item["number"] for item in __pillar__["voip"].get("subscribers", []))
+def count():
+    """Return how many subscribers the pillar declares."""
+    return __pillar__["voip"]["subscribers"]["count"]
 
 
-def is_current(realm, wanted):
-    """Tell whether the database holds exactly what the last `converge` of these numbers left.
+def foreign(realm):
+    """Return (how many, a sample of their numbers) of the rows that others made."""
+    with _connection() as link:
+        return _counted(link.execute(sql.FOREIGN, {"realm": realm}))
+
+
+def is_current(realm):
+    """Tell whether the database holds exactly what the last `converge` of this pillar left.
 
     One query; the Vault is not asked.
     """
     with _connection() as link:
-        last = link.execute(_LAST, {"realm": realm}).fetchone()
+        last = link.execute(sql.LAST, {"realm": realm}).fetchone()
     if last is None:
         return False
-    digest, before, now = last
-    return digest == voip_subscribers.desired_digest(realm, wanted) and before == now
+    digest, is_untouched, has_stale = last
+    return digest == _wanted()["digest"] and is_untouched and not has_stale
 
 
-def converge(realm, wanted, test=False):
-    """Make the subscribers of `realm` the numbers `wanted`; returns a state's changes.
+def converge(realm, owns=False, test=False):
+    """Make the subscribers of `realm` those of the pillar; returns (a state's changes, number of
+    statements).
 
-    test: bool, do everything in the transaction and roll it back: what is returned is what a real
-    run does. Nothing is written to the Vault then.
-    A removed subscriber is unregistered at once, and its password destroyed.
+    owns: bool, rows that others made are removed too. test: bool, do everything in the transaction
+    and roll it back: what is returned is what a real run does; the Vault is not written to.
+    Contacts of removed and suspended subscribers are dropped at once, passwords of removed ones
+    destroyed. Interrupted, nothing or all of it is in the database; what is left to drop is dropped
+    by the next run.
     Raises NotFound (schema not applied), Denied, Sealed, Unavailable.
     """
-    documents = _documents(wanted, test)
-    rows = (
-        (number, *voip_subscribers.credentials(number, realm, documents[path][number]))
-        for path, group in voip_subscribers.by_shard(wanted).items()
-        for number in group
-    )
-    values = {"realm": realm, "digest": voip_subscribers.desired_digest(realm, wanted)}
+    wanted = _wanted()
+    values = {"realm": realm, "owns": owns, "digest": wanted["digest"]}
     with _connection() as link:
-        # Two proxies that converge at once take turns.
-        link.execute("SELECT pg_advisory_xact_lock(hashtext('subscribers'))")
-        link.execute(_WANTED)
-        with link.cursor().copy("COPY wanted FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-        link.execute("ANALYZE wanted")
-        removed = link.execute(_REMOVE, values).fetchone()
-        changed = link.execute(_CHANGE, values).fetchone()
-        added = link.execute(_ADD, values).fetchone()
-        gone = sorted({row[0] for row in link.execute(_FORGET_LOCATIONS).fetchall()})
-        link.execute(_REMEMBER, values)
+        link.execute(sql.LOCK)
+        _copy_packed(link, sql.WANTED, wanted["rows"])
+        _copy_packed(link, sql.WANTED_ALIAS, wanted["aliases"])
+        last = link.execute(sql.LAST, values).fetchone()
+        is_untouched = bool(last and last[1])
+        needed = [row[0] for row in link.execute(sql.NEW if is_untouched else sql.ALL, values)]
+        _copy(link, sql.CREDENTIAL, _credentials(needed, realm, test))
+        touched = {
+            "removed": _counted(link.execute(sql.REMOVE, values)),
+            "changed": _counted(link.execute(sql.CHANGE, values)),
+            "added": _counted(link.execute(sql.ADD, values)),
+            "aliases removed": _counted(link.execute(sql.REMOVE_ALIASES, values)),
+            "aliases changed": _counted(link.execute(sql.CHANGE_ALIASES, values)),
+            "aliases added": _counted(link.execute(sql.ADD_ALIASES, values)),
+        }
+        gone = [row[0] for row in link.execute(sql.STALE, values)]
+        link.execute(sql.REMEMBER, values)
         if test:
             link.rollback()
-        else:
-            _unregister(gone)
     if not test:
-        _prune(documents, wanted)
-    return voip_subscribers.changes(added, changed, removed)
+        _unregister(gone)
+        with _connection() as link:
+            link.execute(sql.FORGET, values)
+        if touched["removed"][0] or not is_untouched:
+            _prune()
+    touched["unregistered"] = (len(gone), gone[: voip_subscribers.SAMPLE])
+    return voip_subscribers.changes(**touched), link.statements
+
+
+def rotate(number, realm=None):
+    """Give one subscriber a new password; drop its registrations. Returns {"number",
+    "unregistered"}, never the password: `voip subscribers password` reads it from the Vault.
+
+    A device has to know the new password to register again. Interrupted, the next state run makes
+    database and Vault agree.
+    Raises NotFound for a number that is not in the database.
+    """
+    number = str(number)  # Salt's command line makes an integer of 1002
+    values = {"realm": realm or __pillar__["voip"]["site"]["domain"], "number": number}
+    with _connection() as link:
+        link.execute(sql.LOCK)
+        last = link.execute(sql.LAST, values).fetchone()
+        is_known = link.execute(sql.KNOWN, values).fetchone()
+        if not is_known:
+            raise NotFound(f"{number} is not in the database: add it, and apply the state")
+        link.execute(sql.DOUBT, values)
+    path = voip_subscribers.shard_path(number)
+    __salt__["voip_vault.renew"](path, [number], bits=_PASSWORD_BITS)
+    digests = voip_subscribers.credentials(number, values["realm"], _read(path)[number])
+    with _connection() as link:
+        link.execute(sql.LOCK)
+        link.execute(sql.RENEW, values | dict(zip(sql.HA1, digests, strict=True)))
+        if last and last[1]:  # nobody else had written: what is there now can be trusted
+            link.execute(sql.REMEMBER, values | {"digest": last[0]})
+    was_registered = _unregister([number])
+    with _connection() as link:
+        link.execute(sql.FORGET_ONE, values)
+    return {"number": number, "unregistered": bool(was_registered)}
+
+
+def _wanted():
+    return __pillar__["voip"]["subscribers"]
+
+
+def _counted(cursor):
+    number, sample = cursor.fetchone()
+    return number, sample
+
+
+def _copy_packed(link, table, packed):
+    """Make one of voip_subscriber_sql's temporary tables of CSV as the pillar has it."""
+    text = voip_subscribers.unpack(packed)
+    pieces = (text[at : at + _PIECE_BYTES] for at in range(0, len(text), _PIECE_BYTES))
+    # An empty value is an empty text: nothing in the pillar's rows is NULL.
+    _fill(
+        link, table, "WITH (FORMAT csv, NULL '\\N')", lambda copy, piece: copy.write(piece), pieces
+    )
+
+
+def _copy(link, table, rows):
+    _fill(link, table, "", lambda copy, row: copy.write_row(row), rows)
+
+
+def _fill(link, table, form, write, items):
+    name, make, columns = table
+    link.execute(make)
+    with link.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN {form}") as copy:
+        for item in items:
+            write(copy, item)
+    link.execute(f"CREATE UNIQUE INDEX ON {name} ({columns[0]})")
+    link.execute(f"ANALYZE {name}")
+
+
+def _credentials(numbers, realm, test):
+    """Rows of the temporary table: each number's digests, by a password that is made if need be."""
+    for path, group in voip_subscribers.by_shard(numbers).items():
+        document = _document(path, group, test)
+        for number in group:
+            yield (number, *voip_subscribers.credentials(number, realm, document[number]))
+
+
+def _document(path, numbers, test):
+    """Return {number: password} with one for each of `numbers`."""
+    document = _read(path)
+    missing = [number for number in numbers if not document.get(number)]
+    if missing and test:
+        # Counts as a password that differs, as the one that a real run makes will.
+        return document | {number: secrets.token_urlsafe() for number in missing}
+    if missing:
+        __salt__["voip_vault.ensure"](path, missing, bits=_PASSWORD_BITS)
+        return _read(path)
+    return document
+
+
+def _read(path):
+    try:
+        return dict(__salt__["voip_vault.read"](path))
+    except NotFound:
+        return {}
+
+
+def _prune():
+    """Destroy the passwords of numbers that are wanted no more, wherever one may be."""
+    wanted = voip_subscribers.numbers(_wanted()["rows"])
+    directory = voip_subscribers.SHARD_DIRECTORY
+    for name in sorted(__salt__["voip_vault.keys"](directory)):
+        path = f"{directory}/{name}"
+        document = _read(path)
+        kept = {number: word for number, word in document.items() if number in wanted}
+        if kept != document:
+            __salt__["voip_vault.write"](path, kept)
+
+
+def _unregister(gone):
+    """Take contacts from the running proxies, and return whose there were. One that is down has
+    none."""
+    found = set()
+    for proxy in _PROXIES:
+        function = f"{proxy}.unregister"
+        if proxy not in __pillar__["voip"]["self"]["components"] or function not in __salt__:
+            continue
+        for number in gone:
+            try:
+                if __salt__[function](number):
+                    found.add(number)
+            except Unavailable:
+                break
+    return sorted(found)
 
 
 def _connection():
@@ -159,22 +243,35 @@ def _connection():
 
 
 class _Transaction:
-    """psycopg's connection block, with its errors as ours."""
+    """psycopg's connection block, with its errors as ours. statements: how many were sent."""
 
     def __init__(self, link):
         self._link = link
+        self.statements = 0
 
     def __enter__(self):
-        return self._link.__enter__()
+        self._link.__enter__()
+        return self
+
+    def execute(self, statement, values=None):
+        self.statements += 1
+        return self._link.execute(statement, values)
+
+    def copy(self, statement):
+        self.statements += 1
+        return self._link.cursor().copy(statement)
+
+    def rollback(self):
+        self._link.rollback()
 
     def __exit__(self, kind, error, trace):
         try:
             self._link.__exit__(kind, error, trace)
         except psycopg.Error as err:
             raise CommandExecutionError(f"the database refuses: {_words(err)}") from err
-        if isinstance(error, psycopg.errors.UndefinedTable):
+        if isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
             raise NotFound(
-                "the database has no subscriber tables yet: apply devstack, which makes them"
+                "the database lacks tables or columns of subscribers: apply devstack, it makes them"
             ) from error
         if isinstance(error, psycopg.OperationalError):
             raise Unavailable(f"the database went away: {_words(error)}") from error
@@ -185,49 +282,3 @@ class _Transaction:
 def _words(error):
     """The server's message alone: its details may quote a row."""
     return (error.diag.message_primary if error.diag else None) or type(error).__name__
-
-
-def _documents(wanted, test):
-    """Return {KV path: {number: password}} with a password for every wanted number."""
-    documents = {}
-    for path, group in voip_subscribers.by_shard(wanted).items():
-        document = _read(path)
-        missing = [number for number in group if not document.get(number)]
-        if missing and test:
-            # Counts as a password that differs, as the one that a real run makes will.
-            document |= {number: secrets.token_urlsafe() for number in missing}
-        elif missing:
-            __salt__["voip_vault.ensure"](path, missing, bits=_PASSWORD_BITS)
-            document = _read(path)
-        documents[path] = document
-    return documents
-
-
-def _read(path):
-    try:
-        return dict(__salt__["voip_vault.read"](path))
-    except NotFound:
-        return {}
-
-
-def _prune(documents, wanted):
-    """Destroy the passwords of numbers that are wanted no more, wherever one may be."""
-    wanted = set(wanted)
-    paths = set(documents)
-    directory = voip_subscribers.SHARD_DIRECTORY
-    paths |= {f"{directory}/{name}" for name in __salt__["voip_vault.keys"](directory)}
-    for path in sorted(paths):
-        document = documents.get(path)
-        document = _read(path) if document is None else document
-        kept = {number: word for number, word in document.items() if number in wanted}
-        if kept != document:
-            __salt__["voip_vault.write"](path, kept)
-
-
-def _unregister(gone):
-    """Take removed subscribers' contacts from the running proxy; one that is down has none."""
-    for number in gone:
-        try:
-            __salt__["kamailio.unregister"](number)
-        except Unavailable:
-            return

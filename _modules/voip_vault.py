@@ -85,21 +85,44 @@ def ensure(path, names, bits=192, fixed=None, identity="approle"):
     not secret, such as a username; written as given. What exists is kept.
     Policy: `create`, `read` and `update` on <kv_mount>/data/<path>.
     """
-    try:
-        answer = session(identity).read(f"{_settings()['kv_mount']}/data/{path}")
-        current, version = answer["data"], answer["metadata"]["version"]
-    except NotFound:
-        current, version = {}, 0
+    current, version = _versioned(path, identity)
     made = sorted(name for name in names if not current.get(name))
     stale = {key: value for key, value in (fixed or {}).items() if current.get(key) != value}
     if not made and not stale:
         return []
-    wanted = current | stale | {name: secrets.token_urlsafe(bits // 8) for name in made}
-    # Check-and-set: of two who make the same secret at once, one fails.
-    session(identity).write(
-        f"{_settings()['kv_mount']}/data/{path}", {"data": wanted, "options": {"cas": version}}
-    )
+    _write_next(path, current | stale | _random(made, bits), version, identity)
     return sorted([*made, *stale])
+
+
+def renew(path, names, bits=192):
+    """Give the values `names` of the KV secret at `path` new random ones; the others are kept.
+
+    Returns the names, sorted. Arguments as of ensure().
+    Policy: `create`, `read` and `update` on <kv_mount>/data/<path>.
+    """
+    current, version = _versioned(path, "approle")
+    _write_next(path, current | _random(names, bits), version, "approle")
+    return sorted(names)
+
+
+def _random(names, bits):
+    return {name: secrets.token_urlsafe(bits // 8) for name in names}
+
+
+def _versioned(path, identity):
+    """(values, version) of a KV secret; ({}, 0) where none is."""
+    try:
+        answer = session(identity).read(f"{_settings()['kv_mount']}/data/{path}")
+    except NotFound:
+        return {}, 0
+    return answer["data"], answer["metadata"]["version"]
+
+
+def _write_next(path, values, version, identity):
+    """Check-and-set: of two who write the same secret at once, one fails."""
+    session(identity).write(
+        f"{_settings()['kv_mount']}/data/{path}", {"data": values, "options": {"cas": version}}
+    )
 
 
 def sign(csr_pem, common_name, alt_names, ip_sans, ttl_s):

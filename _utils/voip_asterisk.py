@@ -8,17 +8,20 @@ CODECS = {"PCMA": "alaw", "PCMU": "ulaw", "G722": "g722", "opus": "opus"}
 SRTP_SUITE = "AES_CM_128_HMAC_SHA1_80"
 
 
-def patterns(numbers):
-    """Return the dialplan patterns of a set of numbers: one for each first digit and length.
+def patterns(lengths):
+    """Return the dialplan patterns of the subscribers: one for each first digit and length.
 
-    numbers: strings of digits. ["1001", "1002", "2001"] gives ["_1XXX", "_2XXX"]: a new subscriber
-    of a known range changes nothing in the PBX, and the proxy answers 404 for those who are none.
+    lengths: of numbers, by their first digit. {"1": [4], "2": [4]} gives ["_1XXX", "_2XXX"]: a new
+    subscriber of a known range changes nothing in the PBX, and the proxy answers 404 for those who
+    are none.
     Raises ValueError for anything but digits (it would be dialplan syntax).
     """
-    wrong = [number for number in numbers if not re.fullmatch(r"[0-9]{2,15}", number)]
+    wrong = [first for first in lengths if not re.fullmatch(r"[0-9]", first)]
     if wrong:
-        raise ValueError(f"not a number to dial: {wrong[0]!r}")
-    return sorted({f"_{number[0]}{'X' * (len(number) - 1)}" for number in numbers})
+        raise ValueError(f"not a digit to dial: {wrong[0]!r}")
+    return sorted(
+        f"_{first}{'X' * (length - 1)}" for first, found in lengths.items() for length in found
+    )
 
 
 def codecs(names):
@@ -40,7 +43,7 @@ def plan(voip):
         raise ValueError(f"Asterisk speaks {SRTP_SUITE} only, which policy does not allow")
     return {
         "codecs": codecs(routing["codecs"]),
-        "patterns": patterns([item["number"] for item in voip["subscribers"]]),
+        "patterns": patterns(voip["subscribers"]["lengths"]),
         "proxies": [
             {"name": name, "address": host["internal"], "fqdn": host["fqdn"]}
             for name, host in sorted(voip["hosts"].items())

@@ -222,9 +222,9 @@ def feature_table(voip):
     In the form of Kamailio's db_text module: columns, then a row for each of `record` and `dtls`.
     """
     lines = ["key_name(string) key_type(int) value_type(int) key_value(string) expires(int)"]
-    for item in sorted(voip.get("subscribers", []), key=lambda entry: entry["number"]):
-        wanted = {"dtls": item.get("keying") == "dtls", "record": item.get("record", False)}
-        lines += [f"{item['number']}\\:\\:{name}:0:1:1:0" for name in wanted if wanted[name]]
+    known = voip.get("subscribers", {})
+    wanted = sorted((number, name) for name in ("dtls", "record") for number in known.get(name, []))
+    lines += [f"{number}\\:\\:{name}:0:1:1:0" for number, name in wanted]
     return "\n".join(lines) + "\n"
 
 

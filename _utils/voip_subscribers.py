@@ -1,5 +1,6 @@
-"""Where a subscriber's password lies in the Vault, and what the database holds instead of it."""
+"""What of a subscriber is in the database, and where its password lies in the Vault."""
 
+import base64
 import hashlib
 import zlib
 
@@ -8,6 +9,31 @@ import zlib
 SHARDS = 128
 SHARD_DIRECTORY = "subscribers"
 SAMPLE = 5
+
+# Of `subscriber`, what the pillar decides; the pillar's compiled rows have them in this order.
+COLUMNS = (
+    "username", "state", "display_name", "member_of", "destinations", "max_calls", "caller_id",
+    "voicemail", "forward_always", "forward_busy", "forward_no_answer", "forward_unreachable",
+    "forward_after_s",
+)  # fmt: skip
+# Of `dbaliases`.
+ALIAS_COLUMNS = ("alias_username", "username")
+
+
+def pack(text):
+    """Return rows of CSV as they travel in the pillar: one string, so that no minion and no worker
+    of the master holds a hundred thousand dictionaries."""
+    return base64.b64encode(zlib.compress(text.encode(), 6)).decode()
+
+
+def unpack(packed):
+    """Return the CSV that `pack` took, as bytes: what COPY ... (FORMAT csv) reads."""
+    return zlib.decompress(base64.b64decode(packed))
+
+
+def numbers(packed):
+    """Return the set of the numbers in packed rows: digits before the first comma."""
+    return {line.partition(b",")[0].decode() for line in unpack(packed).splitlines()}
 
 
 def shard_path(number):
@@ -37,18 +63,13 @@ def credentials(number, realm, password):
     )
 
 
-def desired_digest(realm, numbers):
-    """Return a fingerprint of what is wanted: the realm and which numbers, not their passwords."""
-    return hashlib.sha256("\n".join([realm, *sorted(numbers)]).encode()).hexdigest()
-
-
-def changes(added, changed, removed):
+def changes(**found):
     """Return a state's `changes`: numbers and a bounded sample, {} when nothing differs.
 
     Each argument: (count, sample of numbers).
     """
-    found = {}
-    for name, (count, sample) in (("added", added), ("changed", changed), ("removed", removed)):
-        if count:
-            found[name] = {"count": count, "sample": list(sample or [])[:SAMPLE]}
-    return found
+    return {
+        name: {"count": count, "sample": list(sample or [])[:SAMPLE]}
+        for name, (count, sample) in found.items()
+        if count
+    }

@@ -2,17 +2,23 @@
 
 import json
 import pathlib
+import sys
 import tempfile
 
 import psycopg
 import pytest
+import voip_subscribers
+from salt.exceptions import CommandExecutionError
 
 from tests.functional.conftest import CHECKOUT
 from tests.functional.openbao_server import free_port
 from tests.functional.postgresql_server import Server
+from voip_stack.subscribers import Directory
 
 REALM = "voip.test"
-SCHEMA = CHECKOUT / "salt/kamailio/files/schema/001-proxy.sql"
+# Of the committed pillar.
+NAMES = {"1001": "Reception", "1002": "Workshop", "1003": "Storeroom"}
+SCHEMA = sorted((CHECKOUT / "salt/kamailio/files/schema").glob("*.sql"))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def sip(enrolled, postgresql):
     with connect(postgresql) as link:
         link.execute("DROP SCHEMA public CASCADE")
         link.execute("CREATE SCHEMA public")
-        link.execute(SCHEMA.read_text())
+        apply_schema(link)
     host = enrolled("sip-1")
     where = {
         "socket_directory": str(postgresql.directory),
@@ -49,8 +55,21 @@ def sip(enrolled, postgresql):
         yield host
 
 
-def declared(sip, *numbers):
-    return sip.changed("subscribers", [{"number": item, "name": item} for item in numbers])
+def apply_schema(link):
+    for file in SCHEMA:
+        link.execute(file.read_text())
+
+
+def declared(sip, *numbers, aliases=None, **settings):
+    """These are the subscribers now. settings: {number: {column: value}} as `n1001=dict(...)`."""
+    rows = []
+    for number in numbers:
+        row = dict.fromkeys(voip_subscribers.COLUMNS, "") | {"max_calls": 0, "forward_after_s": 0}
+        row |= {"username": number, "state": "active", "display_name": NAMES.get(number, number)}
+        row |= settings.get(f"n{number}", {})
+        rows.append(tuple(row.values()))
+    known = Directory.of(rows, aliases or {}, [], [])
+    return sip.changed("subscribers", known.as_dict())
 
 
 def rows(server, columns="username, ha1"):
@@ -60,15 +79,11 @@ def rows(server, columns="username, ha1"):
 
 def password(sip, number):
     """What the Vault holds for a number, None when nothing."""
-    import voip_subscribers
-
     sip.forget()
     return sip.modules.voip_vault.read(voip_subscribers.shard_path(number)).get(number)
 
 
 def test_made_as_predicted_and_once(sip, postgresql):
-    import voip_subscribers
-
     predicted = sip.states.subscribers.managed(REALM, test=True)
     assert predicted.result is None
     assert rows(postgresql) == []
@@ -103,7 +118,7 @@ def test_the_schema_is_applied_twice_without_a_change(sip, postgresql):
     sip.states.subscribers.managed(REALM)
     before = rows(postgresql, "*")
     with connect(postgresql) as link:
-        link.execute(SCHEMA.read_text())
+        apply_schema(link)
     assert rows(postgresql, "*") == before
 
 
@@ -114,7 +129,7 @@ def test_a_row_changed_by_hand_is_put_right(testmode, sip, postgresql):
     with connect(postgresql) as link:
         link.execute("UPDATE subscriber SET ha1 = 'forged' WHERE username = '1002'")
         link.execute("INSERT INTO subscriber (username, domain) VALUES ('6666', %s)", [REALM])
-    ret = sip.states.subscribers.managed(REALM, test=testmode)
+    ret = sip.states.subscribers.managed(REALM, owns=True, test=testmode)
     assert ret.result is (None if testmode else True)
     assert ret.changes == {
         "changed": {"count": 1, "sample": ["1002"]},
@@ -132,8 +147,16 @@ def test_a_removed_subscriber_leaves_no_trace(sip, postgresql):
             " VALUES ('a', '1003', 'sip:x', now()), ('b', '1001', 'sip:y', now())"
         )
     with declared(sip, "1001"):
+        predicted = sip.states.subscribers.managed(REALM, test=True)
         ret = sip.states.subscribers.managed(REALM)
-        assert ret.changes == {"removed": {"count": 2, "sample": ["1002", "1003"]}}
+        assert (
+            predicted.changes
+            == ret.changes
+            == {
+                "removed": {"count": 2, "sample": ["1002", "1003"]},
+                "unregistered": {"count": 1, "sample": ["1003"]},
+            }
+        )
     assert [row[0] for row in rows(postgresql)] == ["1001"]
     with connect(postgresql) as link:
         assert link.execute("SELECT username FROM location").fetchall() == [("1001",)]
@@ -144,6 +167,140 @@ def test_a_removed_subscriber_leaves_no_trace(sip, postgresql):
 def test_no_plain_password_fits_into_the_table(sip, postgresql):
     with connect(postgresql) as link, pytest.raises(psycopg.errors.CheckViolation):
         link.execute("INSERT INTO subscriber (username, domain, password) VALUES ('1', 'd', 'p')")
+
+
+def test_rows_of_others_are_left_and_reported(sip, postgresql):
+    sip.states.subscribers.managed(REALM)
+    with connect(postgresql) as link:
+        link.execute("INSERT INTO subscriber (username, domain) VALUES ('6666', %s)", [REALM])
+        link.execute(
+            "INSERT INTO location (ruid, username, contact, expires)"
+            " VALUES ('a', '6666', 'sip:x', now())"
+        )
+    for _ in range(2):
+        ret = sip.states.subscribers.managed(REALM)
+        assert (ret.result, ret.changes) == (True, {})
+        assert "1 rows that others made are left: 6666" in ret.comment
+    with connect(postgresql) as link:
+        assert link.execute("SELECT username FROM location").fetchall() == [("6666",)]
+    with declared(sip, "1001", "1002", "1003", "6666"):
+        ret = sip.states.subscribers.managed(REALM)
+        assert ret.changes == {"changed": {"count": 1, "sample": ["6666"]}}
+        assert "others" not in sip.states.subscribers.managed(REALM).comment
+
+
+def test_an_edit_touches_its_row_and_asks_no_vault(sip, postgresql):
+    sip.states.subscribers.managed(REALM)
+    before = dict(rows(postgresql, "username, xmin::text || ha1"))
+    limited = {"max_calls": 2, "destinations": "national", "display_name": 'a "b", c'}
+    with (
+        sip.changed("ports:openbao:api", free_port()),
+        declared(sip, "1001", "1002", "1003", n1002=limited),
+    ):
+        predicted = sip.states.subscribers.managed(REALM, test=True)
+        ret = sip.states.subscribers.managed(REALM)
+    assert predicted.changes == ret.changes == {"changed": {"count": 1, "sample": ["1002"]}}
+    with (
+        sip.changed("ports:openbao:api", free_port()),
+        declared(sip, "1001", "1002", "1003"),
+    ):
+        between = dict(rows(postgresql, "username, xmin::text || ha1"))
+        ret = sip.states.subscribers.managed(REALM)
+        assert ret.changes == {"changed": {"count": 1, "sample": ["1002"]}}
+        assert "statements" in ret.comment
+    after = dict(rows(postgresql, "username, xmin::text || ha1"))
+    assert [number for number in after if after[number] != between[number]] == ["1002"]
+    assert {number: text[-32:] for number, text in after.items()} == {
+        number: text[-32:] for number, text in before.items()
+    }
+
+
+def test_a_suspended_subscriber_is_unregistered_and_keeps_its_password(sip, postgresql):
+    sip.states.subscribers.managed(REALM)
+    kept = password(sip, "1002")
+    with connect(postgresql) as link:
+        link.execute(
+            "INSERT INTO location (ruid, username, contact, expires)"
+            " VALUES ('a', '1002', 'sip:x', now())"
+        )
+    with declared(sip, "1001", "1002", "1003", n1002={"state": "suspended"}):
+        ret = sip.states.subscribers.managed(REALM)
+        assert ret.changes["unregistered"] == {"count": 1, "sample": ["1002"]}
+        assert sip.states.subscribers.managed(REALM).changes == {}
+    assert dict(rows(postgresql, "username, state"))["1002"] == "suspended"
+    with connect(postgresql) as link:
+        assert link.execute("SELECT count(*) FROM location").fetchone() == (0,)
+    assert password(sip, "1002") == kept
+
+
+def test_aliases_follow(sip, postgresql):
+    def aliases():
+        with connect(postgresql) as link:
+            return dict(link.execute("SELECT alias_username, username FROM dbaliases").fetchall())
+
+    for wanted, changes in (
+        ({"+4930111111": "1001", "+4930222222": "1002"}, {"aliases added": 2}),
+        ({"+4930111111": "1003"}, {"aliases changed": 1, "aliases removed": 1}),
+    ):
+        with declared(sip, "1001", "1002", "1003", aliases=wanted):
+            predicted = sip.states.subscribers.managed(REALM, test=True)
+            ret = sip.states.subscribers.managed(REALM)
+            assert predicted.changes == ret.changes
+            found = {name: item["count"] for name, item in ret.changes.items() if "ali" in name}
+            assert (found, aliases()) == (changes, wanted)
+
+
+@pytest.mark.parametrize("moment", ["REMOVE", "ADD", "REMEMBER"])
+def test_interrupted_leaves_the_table_as_it_was(moment, sip, postgresql, monkeypatch):
+    """The session ends in the middle, as it does when the run or its host is killed."""
+    sip.states.subscribers.managed(REALM)
+    before = rows(postgresql, "*")
+    module = sys.modules[sip.modules.subscribers.converge.__wrapped__.__module__]
+    with declared(sip, "1001", "1004"):
+        statement = getattr(module.sql, moment)
+        monkeypatch.setattr(
+            module.sql, moment, f"SELECT pg_terminate_backend(pg_backend_pid()); {statement}"
+        )
+        ret = sip.states.subscribers.managed(REALM)
+        assert (ret.result, ret.changes) == (False, {})
+        assert rows(postgresql, "*") == before
+        monkeypatch.undo()
+        ret = sip.states.subscribers.managed(REALM)
+        assert ret.result is True
+        assert ret.changes["added"] == {"count": 1, "sample": ["1004"]}
+
+
+def test_a_rotated_password_is_another_and_the_contacts_are_gone(sip, postgresql):
+    sip.states.subscribers.managed(REALM)
+    before, old = dict(rows(postgresql)), password(sip, "1002")
+    with connect(postgresql) as link:
+        link.execute(
+            "INSERT INTO location (ruid, username, contact, expires)"
+            " VALUES ('a', '1002', 'sip:x', now()), ('b', '1001', 'sip:y', now())"
+        )
+    returned = sip.modules.subscribers.rotate(1002)
+    new, after = password(sip, "1002"), dict(rows(postgresql))
+    assert new != old
+    assert new not in json.dumps(returned)
+    assert after == before | {"1002": voip_subscribers.credentials("1002", REALM, new)[0]}
+    with connect(postgresql) as link:
+        assert link.execute("SELECT username FROM location").fetchall() == [("1001",)]
+    assert sip.states.subscribers.managed(REALM).changes == {}
+    with pytest.raises(CommandExecutionError, match="not in the database"):
+        sip.modules.subscribers.rotate("7777")
+
+
+def test_a_rotation_that_was_cut_short_is_made_whole_by_the_state(sip, postgresql, monkeypatch):
+    sip.states.subscribers.managed(REALM)
+    module = sys.modules[sip.modules.subscribers.rotate.__wrapped__.__module__]
+    monkeypatch.setattr(module.sql, "RENEW", "SELECT pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises(CommandExecutionError):
+        sip.modules.subscribers.rotate("1002")
+    monkeypatch.undo()
+    ret = sip.states.subscribers.managed(REALM)
+    assert ret.changes == {"changed": {"count": 1, "sample": ["1002"]}}
+    right = voip_subscribers.credentials("1002", REALM, password(sip, "1002"))[0]
+    assert dict(rows(postgresql))["1002"] == right
 
 
 def test_without_the_schema_it_says_what_to_do(sip, postgresql):

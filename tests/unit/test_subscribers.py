@@ -42,28 +42,19 @@ def test_digests():
     assert len(sha256) == 64
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "is_same"),
-    [
-        (("a.test", ["1", "2"]), ("a.test", ["2", "1"]), True),
-        (("a.test", ["1", "2"]), ("b.test", ["1", "2"]), False),
-        (("a.test", ["1", "2"]), ("a.test", ["12"]), False),
-        (("a.test", []), ("a.test", ["1"]), False),
-    ],
-)
-def test_desired_digest(one, other, is_same):
-    assert (
-        voip_subscribers.desired_digest(*one) == voip_subscribers.desired_digest(*other)
-    ) is is_same
+def test_rows_travel_packed():
+    text = '1001,active,"a ""b"", c"\n1002,active,ü\n'
+    assert voip_subscribers.unpack(voip_subscribers.pack(text)).decode() == text
+    assert voip_subscribers.numbers(voip_subscribers.pack(text)) == {"1001", "1002"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("touched", "expected"),
     [
-        (((0, None), (0, None), (0, None)), {}),
-        (((2, ["1", "2"]), (0, None), (0, None)), {"added": {"count": 2, "sample": ["1", "2"]}}),
+        ({"added": (0, None), "removed": (0, None)}, {}),
+        ({"added": (2, ["1", "2"])}, {"added": {"count": 2, "sample": ["1", "2"]}}),
         (
-            ((0, None), (9, list("123456789")), (1, ["7"])),
+            {"changed": (9, list("123456789")), "removed": (1, ["7"])},
             {
                 "changed": {"count": 9, "sample": list("12345")},
                 "removed": {"count": 1, "sample": ["7"]},
@@ -71,8 +62,8 @@ def test_desired_digest(one, other, is_same):
         ),
     ],
 )
-def test_changes_are_bounded(arguments, expected):
-    assert voip_subscribers.changes(*arguments) == expected
+def test_changes_are_bounded(touched, expected):
+    assert voip_subscribers.changes(**touched) == expected
 
 
 # -------------------------------------------------------------------- passwords
@@ -110,60 +101,73 @@ def vault(monkeypatch):
 def test_only_missing_passwords_are_made(vault):
     held, made = vault
     held["subscribers/001"] = {"1001": "kept"}
-    documents = module._documents(["1001", "1002"], test=False)
+    rows = list(module._credentials(["1001", "1002"], "a.test", test=False))
     assert made == ["1002"]
-    assert documents["subscribers/001"]["1001"] == "kept"
-    assert documents["subscribers/059"]["1002"] == "word-1002"
+    assert rows == [
+        (number, *voip_subscribers.credentials(number, "a.test", word))
+        for number, word in (("1001", "kept"), ("1002", "word-1002"))
+    ]
 
 
 def test_a_test_run_makes_none(vault):
     held, made = vault
-    documents = module._documents(["1001"], test=True)
-    assert documents["subscribers/001"]["1001"]
+    assert len(list(module._credentials(["1001"], "a.test", test=True))) == 1
     assert (held, made) == ({}, [])
 
 
-def test_passwords_of_removed_subscribers_are_destroyed(vault):
+def test_passwords_of_removed_subscribers_are_destroyed(vault, monkeypatch):
     held, _ = vault
     held |= {"subscribers/001": {"1001": "a", "old": "b"}, "subscribers/045": {"1003": "c"}}
-    module._prune({"subscribers/001": dict(held["subscribers/001"])}, ["1001"])
+    monkeypatch.setattr(module, "__pillar__", pillar(rows="1001,active\n"), raising=False)
+    module._prune()
     assert held == {"subscribers/001": {"1001": "a"}, "subscribers/045": {}}
 
 
+def pillar(rows="", components=("kamailio",)):
+    known = {"rows": voip_subscribers.pack(rows)}
+    return {"voip": {"self": {"components": components}, "subscribers": known}}
+
+
 @pytest.mark.parametrize(
-    ("error", "stops"), [(None, False), (Unavailable("down"), True)], ids=["running", "down"]
+    ("error", "asked"),
+    [(None, ["1001", "1002"]), (Unavailable("down"), ["1001"])],
+    ids=["running", "down"],
 )
-def test_removed_subscribers_are_unregistered(monkeypatch, error, stops):
+def test_contacts_are_taken_from_every_proxy_that_runs(monkeypatch, error, asked):
     called = []
 
     def unregister(number):
         called.append(number)
         if error:
             raise error
+        return number == "1002"
 
-    monkeypatch.setattr(module, "__salt__", {"kamailio.unregister": unregister}, raising=False)
-    module._unregister(["1001", "1002"])
-    assert called == (["1001"] if stops else ["1001", "1002"])
+    monkeypatch.setattr(module, "__pillar__", pillar(), raising=False)
+    functions = {"kamailio.unregister": unregister, "opensips.unregister": pytest.fail}
+    monkeypatch.setattr(module, "__salt__", functions, raising=False)
+    found = module._unregister(["1001", "1002"])
+    assert (called, found) == (asked, [] if error else ["1002"])
 
 
 # -------------------------------------------------------------------- the state
 
 
-def state(testmode, is_current, outcome):
+def state(testmode, is_current, outcome, others=(0, None)):
     spec = importlib.util.spec_from_file_location("s", CHECKOUT / "_states/subscribers.py")
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
 
-    def converge(name, wanted, test):
+    def converge(name, owns, test):
         assert test is testmode
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome
+        return outcome, 21
 
     loaded.__opts__ = {"test": testmode}
     loaded.__salt__ = {
-        "subscribers.numbers": lambda: ["1001", "1002"],
-        "subscribers.is_current": lambda name, wanted: is_current,
+        "subscribers.count": lambda: 2,
+        "subscribers.foreign": lambda name: others,
+        "subscribers.is_current": lambda name: is_current,
         "subscribers.converge": converge,
     }
     return loaded
@@ -182,6 +186,15 @@ def test_managed(testmode, is_current, outcome, changes):
     ret = state(testmode, is_current, outcome).managed("voip.test")
     assert ret["changes"] == changes
     assert ret["result"] is (None if changes and testmode else True)
+
+
+def test_rows_of_others_are_told_or_taken():
+    others = (7, list("12345"))
+    loaded = state(False, True, {"removed": {"count": 7, "sample": list("12345")}}, others)
+    left = loaded.managed("voip.test")
+    assert left["changes"] == {}
+    assert "7 rows that others made are left: 1, 2, 3, 4, 5, ..." in left["comment"]
+    assert loaded.managed("voip.test", owns=True)["changes"]["removed"]["count"] == 7
 
 
 @pytest.mark.parametrize(

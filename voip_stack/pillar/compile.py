@@ -11,9 +11,13 @@ from typing import Any
 from voip_stack.pillar.health import probes
 from voip_stack.pillar.schema import Host, Listener, Pillar, Relay
 
-# Components whose states need the routing policy and the subscribers.
+# Roles whose states need the routing policy.
 ROUTED_ROLES = {"sip", "media", "pbx"}
-SUBSCRIBER_ROLES = {"sip", "pbx"}
+# What of the subscribers each role's states read.
+SUBSCRIBERS_OF = {
+    "sip": ("digest", "count", "rows", "aliases", "record", "dtls"),
+    "pbx": ("lengths",),
+}
 
 
 def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -59,8 +63,10 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         compiled["kamailio"]["database"]["port"] = pillar.pgbouncer.port
     if roles & ROUTED_ROLES:
         compiled["routing"] = pillar.routing.model_dump(mode="json")
-    if roles & SUBSCRIBER_ROLES:
-        compiled["subscribers"] = [item.model_dump(mode="json") for item in pillar.subscribers]
+    for role, names in SUBSCRIBERS_OF.items():
+        if role in roles:
+            own = {name: getattr(pillar.subscribers, name) for name in names}
+            compiled["subscribers"] = compiled.get("subscribers", {}) | own
     if "devstack" in roles:
         compiled["provisioning"] = _provisioning(pillar)
     return compiled

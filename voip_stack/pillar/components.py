@@ -37,6 +37,7 @@ class Kamailio(Component):
     digest_algorithm: Literal["MD5", "SHA-256"] = "MD5"
     auth_failures: AuthFailures = AuthFailures()
     max_calls_per_user: Annotated[int, Field(ge=1)] = 10
+    owns_subscribers: bool = True
     probe_interval_s: Annotated[int, Field(ge=1, le=3600)] = 10
     retry_after_s: Annotated[int, Field(ge=1, le=3600)] = 10
     # Each becomes part of a regular expression inside a quoted string of the routing language.

@@ -1,59 +1,27 @@
-"""Read every YAML file of the pillar, merge them, validate, and say where a bad value stands."""
+"""Read every file of the pillar, merge them, validate, and say where a bad value stands."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from voip_stack import paths, subscribers
+from voip_stack.pillar.documents import Document
 from voip_stack.pillar.problems import PillarError, PillarProblem
 from voip_stack.pillar.schema import Pillar
 
-# Top-level keys that several files may share: their lists are joined.
-JOINED = ("subscribers",)
-
-
-class _Loader(yaml.CSafeLoader):
-    """Safe YAML that refuses a key given twice: PyYAML would silently keep the last."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
-    mapping: dict = {}
-    loader.flatten_mapping(node)
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in mapping:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} appears twice", key_node.start_mark
-            )
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
 
 def files(directory: Path) -> list[Path]:
-    """Every YAML file of the pillar, sorted: components after the main files, then subscribers."""
-    return sorted(path for path in directory.rglob("*.yaml") if not path.name.startswith("."))
+    """Every file of the pillar, sorted; subscribers' are YAML and CSV."""
+    return sorted([*_documents(directory), *subscribers.files(directory)])
 
 
-def _read(path: Path, directory: Path) -> dict[str, Any]:
-    name = str(path.relative_to(directory))
-    try:
-        content = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        text = getattr(error, "problem", None) or "valid YAML expected"
-        raise PillarError([PillarProblem(name, mark.line + 1 if mark else 0, "", text)]) from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        found = type(content).__name__
-        raise PillarError([PillarProblem(name, 1, "", "a mapping of keys expected", found)])
-    return content
+def _documents(directory: Path) -> list[Path]:
+    own = set(subscribers.files(directory))
+    found = (path for path in directory.rglob("*.yaml") if not path.name.startswith("."))
+    return sorted(path for path in found if path not in own)
 
 
 # (paths and times of the files, what they hold), by directory.
@@ -70,78 +38,10 @@ def current(directory: Path) -> Pillar:
     return known[1]
 
 
-class _Origins:
-    """Which file, and which place in it, a merged value came from."""
-
-    def __init__(self, directory: Path):
-        self.directory = directory
-        self.file: dict[tuple, Path] = {}
-        self.offset: dict[str, list[tuple[int, Path]]] = {}
-
-    def locate(self, location: tuple) -> tuple[str, int]:
-        """File and line of a value by its key path in the merged pillar."""
-        path, keys = self._file_of(location)
-        if path is None:
-            return "", 0
-        node = yaml.compose(path.read_text(), Loader=yaml.CSafeLoader)
-        line = node.start_mark.line + 1 if node else 0
-        for key in keys:
-            found = _child(node, key)
-            if found is None:
-                break
-            line, node = found
-        return str(path.relative_to(self.directory)), line
-
-    def _file_of(self, location: tuple) -> tuple[Path | None, tuple]:
-        top = location[0] if location else None
-        if top in self.offset and len(location) > 1 and isinstance(location[1], int):
-            index = location[1]
-            start, path = max(pair for pair in self.offset[top] if pair[0] <= index)
-            return path, (top, index - start, *location[2:])
-        return self.file.get((top,)), location
-
-
-def _child(node: Any, key: Any) -> tuple[int, Any] | None:
-    if isinstance(node, yaml.MappingNode):
-        for key_node, value_node in node.value:
-            if key_node.value == str(key):
-                return key_node.start_mark.line + 1, value_node
-    elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-        child = node.value[key]
-        return child.start_mark.line + 1, child
-    return None
-
-
-def _merge(directory: Path) -> tuple[dict[str, Any], _Origins]:
-    merged: dict[str, Any] = {}
-    origins = _Origins(directory)
-    problems: list[PillarProblem] = []
-    for path in files(directory):
-        name = str(path.relative_to(directory))
-        try:
-            content = _read(path, directory)
-        except PillarError as error:
-            problems += error.problems
-            continue
-        for key, value in content.items():
-            if key in JOINED and isinstance(value, list):
-                entries = merged.setdefault(key, [])
-                origins.offset.setdefault(key, []).append((len(entries), path))
-                entries.extend(value)
-            elif key in merged:
-                first = origins.file[(key,)].relative_to(directory)
-                problems.append(PillarProblem(name, 0, key, f"given already in pillar/{first}"))
-            else:
-                merged[key] = value
-                origins.file[(key,)] = path
-    if problems:
-        raise PillarError(problems)
-    return merged, origins
-
-
-def load(directory: Path | str) -> Pillar:
+def load(directory: Path | str, replaced: dict[Path, bytes] | None = None) -> Pillar:
     """Read and validate the pillar in `directory`.
 
+    replaced: content of subscribers' files in place of what is on disk, to try an edit.
     Returns the Pillar model. Raises PillarError with every problem at once: file, line, key,
     what was expected and what was found.
     """
@@ -149,33 +49,75 @@ def load(directory: Path | str) -> Pillar:
     if not directory.is_dir():
         problem = PillarProblem(str(directory), 0, "", "the pillar directory does not exist")
         raise PillarError([problem])
-    merged, origins = _merge(directory)
+    merged, homes, problems = _merge(directory)
+    is_whole = not problems
+    known = subscribers.EMPTY
     try:
-        return Pillar.model_validate(merged)
+        site = merged.get("site")
+        domain = site.get("domain") if isinstance(site, dict) else None
+        known = subscribers.compiled(directory, domain, _cache(directory), replaced)
+    except PillarError as error:
+        problems += error.problems
+    try:
+        pillar = Pillar.model_validate(merged | {"subscribers": known})
     except ValidationError as error:
-        raise PillarError([_problem(detail, origins) for detail in error.errors()]) from error
+        # What an unreadable file would have held is not missing.
+        problems += [_problem(item, homes) for item in error.errors()] if is_whole else []
+    if problems:
+        raise PillarError(problems)
+    return pillar
 
 
-def _problem(detail: Any, origins: _Origins) -> PillarProblem:
-    # Whole-model checks raise PillarValueError, which carries the place (see schema.refuse).
+def _cache(directory: Path) -> Path | None:
+    """Where compiled subscribers are kept: of the checkout's own pillar, in its state directory."""
+    return paths.state_dir() / "subscribers" if directory == paths.pillar_dir() else None
+
+
+def _merge(
+    directory: Path,
+) -> tuple[dict[str, Any], dict[str, Document], list[PillarProblem]]:
+    """Every document's keys, the document of each key, and what is wrong with reading them."""
+    merged: dict[str, Any] = {}
+    homes: dict[str, Document] = {}
+    problems: list[PillarProblem] = []
+    for path in _documents(directory):
+        try:
+            document = Document.of(path, directory)
+        except PillarError as error:
+            problems += error.problems
+            continue
+        for key, value in document.content.items():
+            if key in merged:
+                where = f"given already in pillar/{homes[key].name}"
+                problems.append(PillarProblem(document.name, document.line((key,)), key, where))
+            elif key == "subscribers":
+                where = "no subscribers expected here: pillar/subscribers/ is their place"
+                problems.append(PillarProblem(document.name, document.line((key,)), key, where))
+            else:
+                merged[key] = value
+                homes[key] = document
+    return merged, homes, problems
+
+
+def _problem(detail: Any, homes: dict[str, Document]) -> PillarProblem:
+    # Whole-model checks raise PillarValueError, which carries the place.
     context = detail.get("ctx", {}).get("error")
     location = tuple(getattr(context, "location", ()) or detail["loc"])
-    file, line = origins.locate(location)
+    home = homes.get(location[0]) if location else None
     found = "" if detail["type"] in ("missing", "value_error") else repr(detail.get("input"))
     key = ".".join(str(part) for part in location)
     expected = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         expected, found = "no such key", ""
-    if not file:
-        file = _likely_file(location)
-    return PillarProblem(file, line, key, expected, found[:80])
+    file = home.name if home else _likely_file(location)
+    return PillarProblem(file, home.line(location) if home else 0, key, expected, found[:80])
 
 
 def _likely_file(location: tuple) -> str:
     # A top-level key that no file has: name the file where it belongs.
     homes = {
         "site": "topology.yaml", "networks": "topology.yaml", "hosts": "topology.yaml",
-        "roles": "topology.yaml", "routing": "policies.yaml", "subscribers": "subscribers/",
+        "roles": "topology.yaml", "routing": "policies.yaml",
     }  # fmt: skip
     top = str(location[0]) if location else ""
     return homes.get(top, f"{top}.yaml" if top else ".")

@@ -1,4 +1,4 @@
-"""The pillar's schema: topology, services, versions, vault, policies, packages, subscribers.
+"""The pillar's schema: topology, services, versions, vault, policies, packages.
 
 Each model mirrors one part of a file in pillar/. Unknown keys are refused: a misspelt key would
 otherwise be a setting that silently does nothing.
@@ -9,12 +9,13 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, model_validator
 
 from voip_stack.pillar import components as component_models
 from voip_stack.pillar.health import Repair
 from voip_stack.pillar.packages import Packages
 from voip_stack.pillar.providers import Providers
+from voip_stack.subscribers.directory import Directory
 
 HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]
 DomainName = Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253)]
@@ -227,22 +228,6 @@ class Routing(Model):
     pike: Pike
 
 
-class Subscriber(Model):
-    """record: every call is recorded. keying: how the devices agree on media keys when called."""
-
-    number: Annotated[str, Field(pattern=r"^[1-9][0-9]{2,14}$")]
-    name: Annotated[str, Field(min_length=1, max_length=64)]
-    record: bool = False
-    keying: Literal["sdes", "dtls"] = "sdes"
-
-    @field_validator("number", mode="before")
-    @classmethod
-    def _quoted(cls, value: Any) -> Any:
-        if isinstance(value, int):
-            raise ValueError("a quoted number expected: YAML drops leading zeros")  # noqa: TRY004
-        return value
-
-
 class Pillar(Model):
     site: Site
     networks: dict[Network, NetworkDefinition]
@@ -261,7 +246,7 @@ class Pillar(Model):
     routing: Routing
     packages: Packages
     certificates: dict[str, CertificateDefinition]
-    subscribers: list[Subscriber]
+    subscribers: InstanceOf[Directory]
     providers: Providers = Providers()
     repair: Repair = Repair()
     kamailio: component_models.Kamailio
@@ -282,7 +267,6 @@ class Pillar(Model):
         _check_ipv6(self)
         _check_services(self)
         _check_certificates(self)
-        _check_subscribers(self)
         _check_suites(self)
         return self
 
@@ -460,13 +444,3 @@ def _check_suites(pillar: Pillar) -> None:
     runs = {component for components in pillar.roles.values() for component in components}
     if "asterisk" in runs and suite not in pillar.routing.srtp_suites:
         raise PillarValueError(("routing", "srtp_suites"), f"{suite} expected among them: Asterisk")
-
-
-def _check_subscribers(pillar: Pillar) -> None:
-    seen: dict[str, int] = {}
-    for index, subscriber in enumerate(pillar.subscribers):
-        if subscriber.number in seen:
-            raise PillarValueError(
-                ("subscribers", index, "number"), f"number {subscriber.number} is given twice"
-            )
-        seen[subscriber.number] = index
