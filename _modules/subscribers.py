@@ -52,11 +52,10 @@ def is_current(realm):
     One query; the Vault is not asked.
     """
     with _connection() as link:
-        last = link.execute(sql.LAST, {"realm": realm}).fetchone()
-    if last is None:
-        return False
-    digest, is_untouched, has_stale = last
-    return digest == _wanted()["digest"] and is_untouched and not has_stale
+        found = link.execute(
+            sql.IS_CURRENT, {"realm": realm, "digest": _wanted()["digest"]}
+        ).fetchone()
+    return bool(found and found[0])
 
 
 def converge(realm, owns=False, test=False):
@@ -94,8 +93,8 @@ def converge(realm, owns=False, test=False):
             link.rollback()
     if not test:
         _unregister(gone)
-        with _connection() as link:
-            link.execute(sql.FORGET, values)
+        with _connection() as rest:
+            rest.execute(sql.FORGET, values)
         if touched["removed"][0] or not is_untouched:
             _prune()
     touched["unregistered"] = (len(gone), gone[: voip_subscribers.SAMPLE])
@@ -119,9 +118,8 @@ def rotate(number, realm=None):
         if not is_known:
             raise NotFound(f"{number} is not in the database: add it, and apply the state")
         link.execute(sql.DOUBT, values)
-    path = voip_subscribers.shard_path(number)
-    __salt__["voip_vault.renew"](path, [number], bits=_PASSWORD_BITS)
-    digests = voip_subscribers.credentials(number, values["realm"], _read(path)[number])
+    word = _keep(voip_subscribers.shard_path(number), lambda found: found | _made([number]))[number]
+    digests = voip_subscribers.credentials(number, values["realm"], word)
     with _connection() as link:
         link.execute(sql.LOCK)
         link.execute(sql.RENEW, values | dict(zip(sql.HA1, digests, strict=True)))
@@ -162,36 +160,41 @@ def _fill(link, table, form, write, items):
     with link.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN {form}") as copy:
         for item in items:
             write(copy, item)
-    link.execute(f"CREATE UNIQUE INDEX ON {name} ({columns[0]})")
     link.execute(f"ANALYZE {name}")
 
 
 def _credentials(numbers, realm, test):
     """Rows of the temporary table: each number's digests, by a password that is made if need be."""
     for path, group in voip_subscribers.by_shard(numbers).items():
-        document = _document(path, group, test)
+        if test:
+            # A missing one counts as different, as the one that a real run makes will.
+            found = _made(group) | _read(path)
+        else:
+            found = _keep(path, lambda found, group=group: _made(set(group) - set(found)) | found)
         for number in group:
-            yield (number, *voip_subscribers.credentials(number, realm, document[number]))
+            yield (number, *voip_subscribers.credentials(number, realm, found[number]))
 
 
-def _document(path, numbers, test):
-    """Return {number: password} with one for each of `numbers`."""
-    document = _read(path)
-    missing = [number for number in numbers if not document.get(number)]
-    if missing and test:
-        # Counts as a password that differs, as the one that a real run makes will.
-        return document | {number: secrets.token_urlsafe() for number in missing}
-    if missing:
-        __salt__["voip_vault.ensure"](path, missing, bits=_PASSWORD_BITS)
-        return _read(path)
-    return document
+def _made(numbers):
+    return {number: secrets.token_urlsafe(_PASSWORD_BITS // 8) for number in numbers}
 
 
 def _read(path):
     try:
-        return dict(__salt__["voip_vault.read"](path))
+        return voip_subscribers.passwords(__salt__["voip_vault.read"](path))
     except NotFound:
         return {}
+
+
+def _keep(path, change):
+    """Make the passwords of a document what `change` makes of {number: password}; returns them."""
+
+    def rewritten(document):
+        found = voip_subscribers.passwords(document)
+        wanted = change(found)
+        return document if wanted == found else voip_subscribers.document(wanted)
+
+    return voip_subscribers.passwords(__salt__["voip_vault.rewrite"](path, rewritten))
 
 
 def _prune():
@@ -199,11 +202,10 @@ def _prune():
     wanted = voip_subscribers.numbers(_wanted()["rows"])
     directory = voip_subscribers.SHARD_DIRECTORY
     for name in sorted(__salt__["voip_vault.keys"](directory)):
-        path = f"{directory}/{name}"
-        document = _read(path)
-        kept = {number: word for number, word in document.items() if number in wanted}
-        if kept != document:
-            __salt__["voip_vault.write"](path, kept)
+        _keep(
+            f"{directory}/{name}",
+            lambda found: {number: word for number, word in found.items() if number in wanted},
+        )
 
 
 def _unregister(gone):

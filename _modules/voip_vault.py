@@ -85,44 +85,36 @@ def ensure(path, names, bits=192, fixed=None, identity="approle"):
     not secret, such as a username; written as given. What exists is kept.
     Policy: `create`, `read` and `update` on <kv_mount>/data/<path>.
     """
-    current, version = _versioned(path, identity)
-    made = sorted(name for name in names if not current.get(name))
-    stale = {key: value for key, value in (fixed or {}).items() if current.get(key) != value}
-    if not made and not stale:
-        return []
-    _write_next(path, current | stale | _random(made, bits), version, identity)
-    return sorted([*made, *stale])
+    made = []
+
+    def complete(current):
+        missing = [name for name in names if not current.get(name)]
+        stale = {key: value for key, value in (fixed or {}).items() if current.get(key) != value}
+        made[:] = sorted([*missing, *stale])
+        return current | stale | {name: secrets.token_urlsafe(bits // 8) for name in missing}
+
+    rewrite(path, complete, identity)
+    return made
 
 
-def renew(path, names, bits=192):
-    """Give the values `names` of the KV secret at `path` new random ones; the others are kept.
+def rewrite(path, change, identity="approle"):
+    """Make the KV secret at `path` what `change` makes of it. Returns that.
 
-    Returns the names, sorted. Arguments as of ensure().
+    change: function of the present values, a dict, {} where none are. Nothing is written when it
+    returns an equal one. Of two who write the same secret at once, one fails (check-and-set).
+    Only for use by modules: no job has a function for an argument.
     Policy: `create`, `read` and `update` on <kv_mount>/data/<path>.
     """
-    current, version = _versioned(path, "approle")
-    _write_next(path, current | _random(names, bits), version, "approle")
-    return sorted(names)
-
-
-def _random(names, bits):
-    return {name: secrets.token_urlsafe(bits // 8) for name in names}
-
-
-def _versioned(path, identity):
-    """(values, version) of a KV secret; ({}, 0) where none is."""
+    where = f"{_settings()['kv_mount']}/data/{path}"
     try:
-        answer = session(identity).read(f"{_settings()['kv_mount']}/data/{path}")
+        answer = session(identity).read(where)
+        current, version = answer["data"], answer["metadata"]["version"]
     except NotFound:
-        return {}, 0
-    return answer["data"], answer["metadata"]["version"]
-
-
-def _write_next(path, values, version, identity):
-    """Check-and-set: of two who write the same secret at once, one fails."""
-    session(identity).write(
-        f"{_settings()['kv_mount']}/data/{path}", {"data": values, "options": {"cas": version}}
-    )
+        current, version = {}, 0
+    wanted = change(dict(current))
+    if wanted != current:
+        session(identity).write(where, {"data": wanted, "options": {"cas": version}})
+    return wanted
 
 
 def sign(csr_pem, common_name, alt_names, ip_sans, ttl_s):

@@ -10,6 +10,10 @@ SHARDS = 128
 SHARD_DIRECTORY = "subscribers"
 SAMPLE = 5
 
+# The one value of a document. A text and not a value for each: OpenBao refuses a request with more
+# than 1000 JSON strings.
+_KEY = "passwords"
+
 # Of `subscriber`, what the pillar decides; the pillar's compiled rows have them in this order.
 COLUMNS = (
     "username", "state", "display_name", "member_of", "destinations", "max_calls", "caller_id",
@@ -37,11 +41,19 @@ def numbers(packed):
 
 
 def shard_path(number):
-    """Return the KV path (below the mount) of the document that holds a number's password.
-
-    The document is {number: password}.
-    """
+    """Return the KV path (below the mount) of the document that holds a number's password."""
     return f"{SHARD_DIRECTORY}/{zlib.crc32(number.encode()) % SHARDS:03d}"
+
+
+def passwords(document):
+    """Return {number: password} of a document; of an older one too, which had a value for each."""
+    found = dict(document)
+    return found | dict(line.split(" ", 1) for line in found.pop(_KEY, "").splitlines())
+
+
+def document(found):
+    """Return the document of {number: password}: what `passwords` reads."""
+    return {_KEY: "".join(f"{number} {word}\n" for number, word in sorted(found.items()))}
 
 
 def by_shard(numbers):

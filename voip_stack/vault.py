@@ -43,7 +43,8 @@ def subscriber_passwords(numbers: Iterable[str]) -> dict[str, str]:
                 document = session.read(f"{pillar.vault.kv_mount}/data/{shard}")["data"]
             except voip_errors.NotFound:
                 continue
-            found |= {number: document[number] for number in members if number in document}
+            words = voip_subscribers.passwords(document)
+            found |= {number: words[number] for number in members if number in words}
     except voip_errors.CommandExecutionError as error:
         raise Problem(
             f"The Vault gives no passwords: {error}", str(identity_file()), "./voip status"

@@ -80,7 +80,8 @@ def rows(server, columns="username, ha1"):
 def password(sip, number):
     """What the Vault holds for a number, None when nothing."""
     sip.forget()
-    return sip.modules.voip_vault.read(voip_subscribers.shard_path(number)).get(number)
+    document = sip.modules.voip_vault.read(voip_subscribers.shard_path(number))
+    return voip_subscribers.passwords(document).get(number)
 
 
 def test_made_as_predicted_and_once(sip, postgresql):
@@ -317,6 +318,28 @@ def test_without_the_database_it_says_so(sip):
         ret = sip.states.subscribers.managed(REALM)
     assert ret.result is False
     assert "does not answer" in ret.comment
+
+
+def test_passwords_of_an_older_layout_are_kept(sip, postgresql):
+    path = voip_subscribers.shard_path("1002")
+    sip.forget()
+    sip.modules.voip_vault.write(path, {"1002": "of-an-older-layout"})
+    sip.states.subscribers.managed(REALM)
+    right = voip_subscribers.credentials("1002", REALM, "of-an-older-layout")[0]
+    assert dict(rows(postgresql))["1002"] == right
+    sip.modules.subscribers.rotate("1002")
+    assert set(sip.modules.voip_vault.read(path)) == {"passwords"}
+
+
+def test_more_to_a_document_than_the_vault_takes_strings(sip, postgresql):
+    """A document's share of 150,000, which is past the 1000 strings that OpenBao takes."""
+    path = voip_subscribers.shard_path("100000")
+    numbers = [str(item) for item in range(100_000, 300_000)]
+    group = voip_subscribers.by_shard(numbers)[path][:1200]
+    with declared(sip, *group):
+        ret = sip.states.subscribers.managed(REALM)
+        assert ret.result is True, ret.comment
+    assert len(rows(postgresql)) == 1200
 
 
 def test_ten_thousand_in_seconds(sip, postgresql):

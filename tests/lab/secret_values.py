@@ -9,6 +9,10 @@ import sys
 
 import salt.client
 
+sys.path.insert(0, "/var/cache/salt/minion/extmods/utils")
+
+import voip_subscribers
+
 caller = salt.client.Caller(mopts=None)
 functions = caller.sminion.functions
 settings = caller.sminion.opts["pillar"]["voip"]["vault"]
@@ -27,7 +31,10 @@ def walk(folder):
         if name.endswith("/"):
             walk(path)
             continue
-        for key, value in session.read(f"{mount}/data/{path}")["data"].items():
+        document = session.read(f"{mount}/data/{path}")["data"]
+        if folder == "subscribers/":
+            document = voip_subscribers.passwords(document)
+        for key, value in document.items():
             # A user name is no secret, whatever it is stored with.
             if key != "username" and isinstance(value, str) and len(value) >= 12:
                 values[f"{path}#{key}"] = value

@@ -71,56 +71,67 @@ def test_changes_are_bounded(touched, expected):
 
 @pytest.fixture
 def vault(monkeypatch):
-    """A Vault of one dict; `made` lists the numbers for which a password was made."""
-    held, made = {}, []
+    """A Vault of one dict: {path: document}."""
+    held = {}
 
     def read(path):
         if path not in held:
             raise NotFound(path)
         return held[path]
 
-    def ensure(path, names, bits):
-        assert bits >= 128
-        made.extend(names)
-        held.setdefault(path, {}).update({name: f"word-{name}" for name in names})
+    def rewrite(path, change):
+        held[path] = change(dict(held.get(path, {})))
+        return held[path]
 
-    monkeypatch.setattr(
-        module,
-        "__salt__",
-        {
-            "voip_vault.read": read,
-            "voip_vault.ensure": ensure,
-            "voip_vault.write": held.__setitem__,
-            "voip_vault.keys": lambda directory: [path.partition("/")[2] for path in held],
-        },
-        raising=False,
-    )
-    return held, made
+    functions = {
+        "voip_vault.read": read,
+        "voip_vault.rewrite": rewrite,
+        "voip_vault.keys": lambda directory: [path.partition("/")[2] for path in held],
+    }
+    monkeypatch.setattr(module, "__salt__", functions, raising=False)
+    return held
+
+
+def words(held, path):
+    return voip_subscribers.passwords(held[path])
+
+
+def test_a_document_is_one_text_whatever_it_was():
+    found = {"1002": "b", "1001": "a"}
+    document = voip_subscribers.document(found)
+    assert document == {"passwords": "1001 a\n1002 b\n"}
+    assert voip_subscribers.passwords(document) == found
+    assert voip_subscribers.passwords(found) == found
+    assert voip_subscribers.passwords({"1001": "old", **document}) == found
+    assert voip_subscribers.passwords({}) == {}
 
 
 def test_only_missing_passwords_are_made(vault):
-    held, made = vault
-    held["subscribers/001"] = {"1001": "kept"}
+    vault["subscribers/001"] = {"1001": "kept"}
     rows = list(module._credentials(["1001", "1002"], "a.test", test=False))
-    assert made == ["1002"]
+    assert vault["subscribers/001"] == {"1001": "kept"}
+    made = words(vault, "subscribers/059")["1002"]
+    assert len(made) >= 24
     assert rows == [
         (number, *voip_subscribers.credentials(number, "a.test", word))
-        for number, word in (("1001", "kept"), ("1002", "word-1002"))
+        for number, word in (("1001", "kept"), ("1002", made))
     ]
 
 
 def test_a_test_run_makes_none(vault):
-    held, made = vault
     assert len(list(module._credentials(["1001"], "a.test", test=True))) == 1
-    assert (held, made) == ({}, [])
+    assert vault == {}
 
 
 def test_passwords_of_removed_subscribers_are_destroyed(vault, monkeypatch):
-    held, _ = vault
-    held |= {"subscribers/001": {"1001": "a", "old": "b"}, "subscribers/045": {"1003": "c"}}
+    vault |= {
+        "subscribers/001": voip_subscribers.document({"1001": "a", "old": "b"}),
+        "subscribers/045": {"1003": "c"},
+    }
     monkeypatch.setattr(module, "__pillar__", pillar(rows="1001,active\n"), raising=False)
     module._prune()
-    assert held == {"subscribers/001": {"1001": "a"}, "subscribers/045": {}}
+    assert words(vault, "subscribers/001") == {"1001": "a"}
+    assert words(vault, "subscribers/045") == {}
 
 
 def pillar(rows="", components=("kamailio",)):

@@ -29,6 +29,7 @@ from voip_stack.cli import (
     shell,
     soak,
     status,
+    subscribers,
     test,
     up,
 )
@@ -86,6 +87,11 @@ for _name, _function, _line, _settings in COMMANDS:
     app.command(_name, short_help=_line, context_settings=_settings)(guarded(_function))
 app.add_typer(
     certificates.app, name="certificates", help="Certificates: list, revoke, renew, rotate the CA."
+)
+app.add_typer(
+    subscribers.app,
+    name="subscribers",
+    help="Subscribers: add, show, rotate, suspend, import.",
 )
 app.add_typer(recordings.app, name="recordings", help="Recorded calls: list, fetch, audit, start.")
 

@@ -7,6 +7,6 @@ EMPTY                              a Directory of nobody
 
 from voip_stack.subscribers.compile import compiled
 from voip_stack.subscribers.directory import EMPTY, Directory, Entry
-from voip_stack.subscribers.sources import files
+from voip_stack.subscribers.sources import FOLDER, files
 
-__all__ = ["EMPTY", "Directory", "Entry", "compiled", "files"]
+__all__ = ["EMPTY", "FOLDER", "Directory", "Entry", "compiled", "files"]
