@@ -1,7 +1,8 @@
 """A SIP client as small as it can be, for negative tests: it says exactly what it is told to say.
 
 Standard library only: the lab tests hand this file to `python3 -` in client-1, with one JSON object
-as its argument: {"do": "register", ...}. The answer is one JSON object on stdout.
+as its argument: {"do": "register", ...}; `bench subscribers` in a line `ORDER = {...}` before the
+text instead. The answer is one JSON object on stdout.
 """
 
 import base64
@@ -385,4 +386,4 @@ def main(order):
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(globals().get("ORDER") or json.loads(sys.argv[1]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from voip_stack import vault
-from voip_stack.paths import ca_file
+from voip_stack.paths import ca_file, pillar_dir
 from voip_stack.problem import Problem
 
 PROBE = Path(__file__).with_name("sip_probe.py").read_bytes()
@@ -116,12 +116,15 @@ def test_register(transport, ask, salt, rows, passwords, clean, eventually):
 
 @pytest.fixture
 def device(provider, pillar, ports, site, passwords):
-    """device(number): a connection in client-1 that registers and stays, closed at the end."""
+    """device(number): a connection in client-1 that registers and stays, closed at the end.
+
+    password: of a number that the pillar had not at first.
+    """
     import subprocess
 
     running = []
 
-    def start(number):
+    def start(number, password=None):
         order = {
             "do": "hold",
             "transport": "tls",
@@ -131,7 +134,7 @@ def device(provider, pillar, ports, site, passwords):
             "domain": site.domain,
             "ca": ca_file().read_text(),
             "user": number,
-            "password": passwords[number],
+            "password": password or passwords[number],
         }
         provider.put("client-1", "/run/sip_probe.py", PROBE)
         argv = provider.command("client-1", ["python3", "/run/sip_probe.py", json.dumps(order)])
@@ -163,6 +166,70 @@ def test_a_registration_in_three_places_and_after_a_restart(
     assert salt("sip-1", "kamailio.unregister", "1003") is True
     assert salt("sip-1", "kamailio.registrations", "1003") == []
     eventually(lambda: rows("1003") == [], 5)
+
+
+@pytest.fixture
+def declare(salt, eventually):
+    """declare(text): pillar/subscribers/ has a CSV file of this text too, and the proxy's host."""
+    path = pillar_dir() / "subscribers" / "zz-lab-test.csv"
+
+    def apply():
+        found = salt("sip-1", "state.apply", "subscribers", timeout_s=60)
+        return next(iter(found.values()))["changes"]
+
+    def write(text):
+        path.write_text(text)
+        return apply()
+
+    yield write
+    path.unlink(missing_ok=True)
+    apply()
+
+
+def test_added_suspended_rotated_removed(declare, device, ask, salt, passwords, rows, eventually):
+    """One edit each; nothing is restarted, and others keep their registrations."""
+    started = salt("sip-1", "kamailio.ping")["uptime_s"]
+    device("1003")
+    head = "number,name,state,aliases\n"
+    added = declare(f"{head}1098,Ann,active,+4930555555\n1099,Ben,active,\n")
+    assert {name: item["count"] for name, item in added.items()} == {"added": 2, "aliases added": 1}
+    words = vault.subscriber_passwords(["1098", "1099"])
+    assert device("1098", words["1098"])["statuses"][-1] == [200, "OK"]
+
+    # Her E.164 number is hers, away or not; the next one is nobody's.
+    offer = {"user": "1001", "password": passwords["1001"]}
+    salt("sip-1", "kamailio.unregister", "1098")
+    assert ask("call", to="+4930555555", **offer)["statuses"][-1][0] == 480
+    assert ask("call", to="+4930555556", **offer)["statuses"][-1][0] == 404
+
+    device("1098", words["1098"])
+    changes = declare(f"{head}1098,Ann,suspended,+4930555555\n1099,Ben,active,\n")
+    assert changes == {
+        "changed": {"count": 1, "sample": ["1098"]},
+        "unregistered": {"count": 1, "sample": ["1098"]},
+    }
+    assert salt("sip-1", "kamailio.registrations", "1098") == []
+    assert rows("1098") == []
+    hers = {"user": "1098", "password": words["1098"]}
+    assert ask("register", **hers)["statuses"] == [[401, "Unauthorized"], [403, "Suspended"]]
+    assert ask("call", to="1001", **hers)["statuses"][-1] == [403, "Suspended"]
+
+    device("1099", words["1099"])
+    assert salt("sip-1", "subscribers.rotate", "1099") == {"number": "1099", "unregistered": True}
+    assert salt("sip-1", "kamailio.registrations", "1099") == []
+    assert rows("1099") == []
+    new = vault.subscriber_passwords(["1099"])["1099"]
+    assert ask("register", user="1099", password=words["1099"])["statuses"][-1][0] == 403
+    assert ask("register", user="1099", password=new)["statuses"][-1] == [200, "OK"]
+
+    device("1099", new)
+    changes = declare(head)
+    assert {name: item["count"] for name, item in changes.items()} == {
+        "removed": 2, "aliases removed": 1, "unregistered": 1,
+    }  # fmt: skip
+    assert ask("register", user="1099", password=new)["statuses"][-1] == [403, "Forbidden"]
+    assert len(salt("sip-1", "kamailio.registrations", "1003")) == 1
+    assert salt("sip-1", "kamailio.ping")["uptime_s"] >= started
 
 
 def test_wrong_password_and_unknown_user_get_the_same_words(ask, passwords):

@@ -42,7 +42,7 @@ def add(directory: Path, entry: dict[str, Any], file: str) -> Path:
 def set_state(directory: Path, number: str, state: str) -> Path:
     """Set one subscriber's state, in whatever file it is. Raises Problem for a number of nobody."""
     with _turn():
-        path, index = _place(directory, number)
+        path, _, index = _place(directory, number)
         if path.suffix == ".csv":
             data = _csv_with(path.read_bytes().decode("utf-8-sig"), index, "state", state)
         else:
@@ -70,12 +70,8 @@ def take_in(directory: Path, source: Path, name: str, replaces: bool = False) ->
 
 def place(directory: Path, number: str) -> str:
     """File and line of one subscriber, as pillar/subscribers/lab.yaml:3."""
-    path, index = _place(directory, number)
-    for source in _read(directory, [path]):
-        for _ in source.batches():
-            pass
-        return f"pillar/{source.name}:{source.problem(('subscribers', index), '').line}"
-    raise AssertionError(path)
+    _, source, index = _place(directory, number)
+    return f"pillar/{source.name}:{source.problem(('subscribers', index), '').line}"
 
 
 def exported(known: Pillar) -> str:
@@ -119,19 +115,16 @@ def _umask() -> int:
     return mask
 
 
-def _read(directory: Path, files: list[Path]) -> list[sources.Source]:
-    found, _ = sources.read(directory, {path: path.read_bytes() for path in files})
-    return found
-
-
-def _place(directory: Path, number: str) -> tuple[Path, int]:
+def _place(directory: Path, number: str) -> tuple[Path, sources.Source, int]:
+    """File, what was read of it, and the index of the entry there."""
     for path in sources.files(directory):
-        for source in _read(directory, [path]):
+        found, _ = sources.read(directory, {path: path.read_bytes()})
+        for source in found:
             index = 0
             for batch in source.batches():
                 for offset, entry in enumerate(batch):
                     if isinstance(entry, dict) and entry.get("number") == number:
-                        return path, index + offset
+                        return path, source, index + offset
                 index += len(batch)
     raise Problem(
         f"{number} is not a subscriber", "pillar/subscribers/", "./voip subscribers export", 2
