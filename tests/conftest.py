@@ -6,6 +6,8 @@ import sys
 import pytest
 
 import salt
+from tests import told
+from tests.beside import ByKind, give_way
 
 # Salt 3008's NaclImporter has no find_spec, which pytest's importlib mode calls on every finder.
 assert salt
@@ -21,6 +23,26 @@ def pytest_runtest_makereport(item, call):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was not run, which counts as a failure: {reason}"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByKind(config, log)
+
+
+def pytest_runtest_setup(item):
+    give_way(item)
+
+
+def pytest_sessionfinish(session):
+    told.hand_over(session.config)
+
+
+def pytest_testnodedown(node, error):
+    told.take_over(node)
+
+
+def pytest_terminal_summary(terminalreporter):
+    told.show(terminalreporter)
 
 
 def pytest_unconfigure():

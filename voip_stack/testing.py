@@ -1,7 +1,7 @@
 """`./voip test`: choose the tests, look whether this machine can hold them, run pytest once.
 
-Kinds run in the order of KINDS. The kernel's machines end before the lab begins, which its first
-test brings up (tests/lab/conftest.py): two cores are too few for both.
+The lab's tests run in one process, which brings the lab up first (tests/lab/conftest.py), all other
+kinds in a second one beside it, in the order of KINDS (tests/beside.py).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ KINDS = ("unit", "render", "functional", "integration", "kernel", "lab")
 DEFAULT = tuple(kind for kind in KINDS if kind != "kernel")
 # They need root and guests: a lab, and a machine under qemu.
 WITH_GUESTS = ("kernel", "lab")
+WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def _pytest(selection: Selection) -> int:
     tests = paths.checkout() / "tests"
     kinds = () if selection.named else selection.kinds
     folders = [str(tests / kind) for kind in kinds if _has_tests(kind)]
-    command = [sys.executable, "-P", "-m", "pytest", *folders, *selection.rest]
+    # One kind with guests is one piece of work; of what is named the output is wanted as it comes.
+    is_one_piece = len(kinds) < 2 and set(kinds) <= set(WITH_GUESTS)
+    beside = [] if is_one_piece else ["-n", str(WORKERS)]
+    command = [sys.executable, "-P", "-m", "pytest", *beside, *folders, *selection.rest]
     return subprocess.run(command, cwd=paths.checkout(), check=False).returncode
 
 

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import pytest
 
 from tests.kernel.upgrade_story import upgrade_story
+from tests.told import tell
 from voip_stack.vm.lab import Machines
 
 PACKETS = 200
 WARM = 200
-LINES: list[str] = []
+TOLD = "by kernel and by user space: packets and their cost"
 
 
 @pytest.fixture(scope="session")
@@ -96,13 +97,6 @@ def record():
 
     def write(what, found):
         keys = ("relayed", "listed", "kernelized")
-        LINES.append(f"{what}: {json.dumps({k: found[k] for k in keys if k in found} or found)}")
+        tell(TOLD, f"{what}: {json.dumps({k: found[k] for k in keys if k in found} or found)}")
 
     return write
-
-
-def pytest_terminal_summary(terminalreporter):
-    if LINES:
-        terminalreporter.section("by kernel and by user space: packets and their cost")
-        for line in LINES:
-            terminalreporter.write_line(line)

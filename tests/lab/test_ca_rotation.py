@@ -9,11 +9,13 @@ import pytest
 
 from tests.lab.killed_master import crash_through
 from tests.lab.phones import call, phones, talk
+from tests.told import tell
 from voip_stack import paths
 from voip_stack.certificates import authority, renew
 from voip_stack.master import daemon
 from voip_stack.up.run import wait_for_minions
 
+TOLD = "the intermediate CA, rotated under handshakes"
 PROBER = (Path(__file__).parent / "tls_prober.py").read_text()
 DIRECTORY = "/etc/voip-stack/tls"
 EVERY_S = 0.1
@@ -143,10 +145,11 @@ def test_every_certificate_and_no_handshake(prober, pillar, authorities, salt):
     assert found["phase"] == "stable"
     assert [about["authority"] for about in found["issuers"]] == [after]
     assert salt("sip-1", "kamailio.reaches_peers")
-    print(
+    tell(
+        TOLD,
         f"{len(renew.held(pillar))} certificates of another intermediate CA in {took_s:.0f} s; "
         f"{len(report['failures'])} failures of {sum(report['done'].values())} handshakes with "
-        f"{len(report['done'])} listeners, 1 held call"
+        f"{len(report['done'])} listeners, 1 held call",
     )
 
 
@@ -169,8 +172,9 @@ def test_killed_at_its_steps_it_goes_on(prober, pillar, authorities, eventually)
     (after,) = authorities()
     assert after != before
     assert [about["authority"] for about in authority.progress(pillar)["issuers"]] == [after]
-    print(
+    tell(
+        TOLD,
         f"{len(CRASHES)} crashes in one rotation of {took_s:.0f} s; "
         f"{len(report['failures'])} failures of {sum(report['done'].values())} handshakes, "
-        f"1 held call"
+        f"1 held call",
     )

@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.told import tell
 from voip_stack import paths
 from voip_stack.bench import repair as bench
 from voip_stack.events import record
 from voip_stack.repair import hosts, incidents, state
 
+TOLD = "killed and hung: each service comes back"
 VOIP = str(paths.checkout() / "voip")
 KILLED_S, STOPPED_S = 15, 45
 SERVICES = [
@@ -92,14 +94,14 @@ def outages(pillar, provider, signal, limit, services=SERVICES):
 
 def test_every_daemon_that_is_killed_comes_back(pillar, provider):
     found = outages(pillar, provider, "KILL", KILLED_S)
-    print(found)
+    tell(TOLD, f"killed, seconds away: {found}")
     assert set(found) == {service for _, service in SERVICES}
     assert None not in found.values(), f"away for more than {KILLED_S} s: {found}"
 
 
 def test_every_daemon_that_hangs_is_repaired_and_recorded(pillar, provider, well_again):
     found = outages(pillar, provider, "STOP", STOPPED_S, REPAIRED)
-    print(found)
+    tell(TOLD, f"hung, seconds away: {found}")
     assert None not in found.values(), f"away for more than {STOPPED_S} s: {found}"
     for host, service in REPAIRED:
         done = since(well_again, host, service)

@@ -12,12 +12,14 @@ import pytest
 
 from tests.lab.killed_master import crash_through
 from tests.lab.traffic import PYTHON, Traffic, nothing_failed
+from tests.told import tell
 from voip_stack.events import locks
 from voip_stack.master import client, daemon
 from voip_stack.paths import master_dir
 from voip_stack.rotation import credentials
 from voip_stack.up.run import wait_for_minions
 
+TOLD = "secrets rotated under calls"
 HERE = Path(__file__).parent
 PAIRS = HERE / "credential_pairs.py"
 TAKEN = HERE / "credentials_taken.py"
@@ -77,7 +79,7 @@ def test_every_secret_in_a_row_and_nobody_notices(provider, pillar, compiled, on
         assert done.returncode == 0, done.stdout[-3000:]
         took_s = time.time() - started
         report = traffic.report()
-    print(f"{len(before)} secrets in {took_s:.0f} s; {nothing_failed(report)}")
+    tell(TOLD, f"{len(before)} secrets in {took_s:.0f} s; {nothing_failed(report)}")
     # The pooler went from one login to the other, on a connection that stayed.
     assert len(report["queries"]["users"]) == 2
     after = {(item["host"], item["name"]): item for item in client.runner("voip_rotation.survey")}
@@ -120,7 +122,7 @@ def test_killed_at_each_step_it_goes_on(name, provider, pillar, compiled, one_is
         took_s = time.monotonic() - began
         said = nothing_failed(traffic.report())
     one_is_valid(host, name)
-    print(f"{name}: {len(crashes)} crashes in one rotation of {took_s:.0f} s; {said}")
+    tell(TOLD, f"{name}: {len(crashes)} crashes in one rotation of {took_s:.0f} s; {said}")
 
 
 def jobs_of(kind):

@@ -7,6 +7,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from tests.told import tell
+
 HOSTS = ["sip-1", "media-1", "media-2", "pbx-1", "devstack"]
 # With this guest's identity, each call: {"VERB path": HTTP status}. CSR stands for a request of a
 # key that was made here, in this host's name or the one that it would like to have.
@@ -113,7 +115,7 @@ def attempts(pillar, compiled):
     return found + [(verb, path, body, set()) for verb, path, body in ADMINISTRATION]
 
 
-def test_every_host_is_refused_what_is_another_hosts(guest, vault_api, attempts, capsys):
+def test_every_host_is_refused_what_is_another_hosts(guest, vault_api, attempts):
     calls = [attempt[:3] for attempt in attempts]
     answers = {host: guest(host, ATTEMPT, vault_api, calls) for host in HOSTS}
     table = Table("path", *HOSTS, title="Answers of the Vault to each host's own identity")
@@ -129,8 +131,10 @@ def test_every_host_is_refused_what_is_another_hosts(guest, vault_api, attempts,
             if not is_right:
                 wrong.append(f"{host}: {verb} {path}: {code}")
         table.add_row(f"{verb} {path}", *row)
-    with capsys.disabled():
-        Console(width=110).print("\n", table)
-        print(f"{len(attempts)} paths x {len(HOSTS)} hosts, {granted} own, the others refused")
+    console = Console(width=110)
+    with console.capture() as capture:
+        console.print(table)
+    summary = f"{len(attempts)} paths x {len(HOSTS)} hosts, {granted} own, the others refused"
+    tell("the Vault's paths and the hosts", f"{capture.get()}{summary}")
     assert wrong == []
     assert granted >= 2 * len(HOSTS), "each host reads its own and has its own certified"

@@ -1,5 +1,7 @@
 """`./voip test`: which tests are chosen, what goes to pytest, and what a missing lab costs."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from voip_stack import testing
@@ -35,9 +37,26 @@ def test_unknown_kind_is_wrong_usage(words):
     assert caught.value.code == 2
 
 
-def test_the_lab_comes_after_all_else():
-    """Its guests share the cores with whatever runs beside them."""
-    assert KINDS[-2:] == ("kernel", "lab")
+@pytest.mark.parametrize(
+    ("words", "is_beside"),
+    [
+        ([], True),
+        (["unit"], True),
+        (["kernel", "lab"], True),
+        (["lab", "-k", "firewall"], False),
+        (["kernel"], False),
+        (["tests/unit/x.py"], False),
+    ],
+)
+def test_two_processes_where_there_is_work_for_two(monkeypatch, words, is_beside):
+    argvs = []
+    monkeypatch.setattr(
+        testing.subprocess,
+        "run",
+        lambda argv, **_: argvs.append(argv) or SimpleNamespace(returncode=0),
+    )
+    assert testing.run(words, lab=nothing_lacks, qemu=nothing_lacks) == 0
+    assert ("-n" in argvs[0]) == is_beside
 
 
 def test_what_is_named_stands_for_itself():
