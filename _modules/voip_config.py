@@ -16,6 +16,7 @@ import tempfile
 import time
 
 import voip_credentials
+import voip_files
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "voip_config"
@@ -113,7 +114,7 @@ def _staged(directory, texts, user, group):
         if os.path.isdir(directory):
             _copy(directory, stage)
         for name, text in texts.items():
-            _write(os.path.join(stage, name), text, uid, gid, 0o640)
+            voip_files.replace(os.path.join(stage, name), text.encode(), 0o640, uid, gid)
         os.chown(stage, uid, gid)
         os.chmod(stage, 0o750)  # noqa: S103
         yield stage
@@ -153,7 +154,7 @@ def install(directory, texts, user="root", group="root", mode="0640"):
         for name, text in texts.items():
             path = os.path.join(directory, name)
             done[path] = _former(path)
-            _write(path, text, uid, gid, int(mode, 8))
+            voip_files.replace(path, text.encode(), int(mode, 8), uid, gid)
     except OSError as err:
         for path, former in done.items():
             _restore(path, former)
@@ -164,7 +165,7 @@ def _former(path):
     try:
         with open(path, "rb") as file:
             known = os.fstat(file.fileno())
-            return file.read(), known.st_uid, known.st_gid, known.st_mode & 0o7777
+            return file.read(), known.st_mode & 0o7777, known.st_uid, known.st_gid
     except FileNotFoundError:
         return None
 
@@ -174,25 +175,7 @@ def _restore(path, former):
         if former is None:
             os.unlink(path)
         else:
-            _write(path, *former)
-
-
-def _write(path, data, uid, gid, mode):
-    data = data.encode() if isinstance(data, str) else data
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".voip-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            os.fchown(file.fileno(), uid, gid)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+            voip_files.replace(path, *former)
 
 
 # The daemon's process replaces the shell's, so one signal ends it, and the namespace with it.

@@ -14,6 +14,7 @@ import subprocess
 import time
 
 import voip_dpkg
+import voip_files
 import voip_version
 from salt.exceptions import CommandExecutionError
 
@@ -261,21 +262,12 @@ def _set_up_archive(name, component):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         return
-    _write(path, line)
+    voip_files.write(path, line, 0o644)
     _update(
         "-o", f"Dir::Etc::SourceList={path}",
         "-o", "Dir::Etc::SourceParts=-",
         "-o", "APT::Get::List-Cleanup=0",
     )  # fmt: skip
-
-
-def _write(path, text, mode=0o644):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.new"  # apt ignores files that end neither in .list nor in .sources
-    with open(temporary, "w", encoding="utf-8") as output:
-        output.write(text)
-    os.chmod(temporary, mode)
-    os.replace(temporary, path)
 
 
 def _install_key(name, key):
@@ -339,7 +331,7 @@ def _services_stay_down():
         with open(_POLICY, encoding="utf-8") as policy:
             ours = policy.read() == _POLICY_TEXT  # left behind by a run that was killed
     if ours:
-        _write(_POLICY, _POLICY_TEXT, 0o755)
+        voip_files.write(_POLICY, _POLICY_TEXT, 0o755)
     try:
         yield
     finally:

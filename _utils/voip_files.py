@@ -14,22 +14,23 @@ def write(path, text, mode, group_id=-1, directory_mode=0o755):
     Raises CommandExecutionError, of a full disk for example; `path` is then as it was.
     """
     try:
-        _write(path, text, mode, group_id, directory_mode)
+        replace(path, text.encode(), mode, group_id=group_id, directory_mode=directory_mode)
     except OSError as err:
         raise CommandExecutionError(f"{path} could not be written: {err.strerror}") from err
 
 
-def _write(path, text, mode, group_id, directory_mode):
+def replace(path, data, mode, user_id=-1, group_id=-1, directory_mode=0o755):
+    """As write, of bytes and with an owner; raises OSError."""
     directory = os.path.dirname(path)
     if not os.path.isdir(directory):
         os.makedirs(directory, mode=0o755)
         os.chmod(directory, directory_mode)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".new.")
     try:
-        os.fchown(handle, -1, group_id)
+        os.fchown(handle, user_id, group_id)
         os.fchmod(handle, mode)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
