@@ -1,9 +1,7 @@
 """Another intermediate CA while a call is up: no handshake fails, a killed master goes on."""
 
-import json
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -13,12 +11,11 @@ from tests.told import tell
 from voip_stack import paths
 from voip_stack.certificates import authority, renew
 from voip_stack.master import daemon
+from voip_stack.soak.handshakes import Handshakes
 from voip_stack.up.run import wait_for_minions
 
 TOLD = "the intermediate CA, rotated under handshakes"
-PROBER = (Path(__file__).parent / "tls_prober.py").read_text()
-DIRECTORY = "/etc/voip-stack/tls"
-EVERY_S = 0.1
+EVERY_S = 0.2
 RUN_S = 600
 SALT_RUN = [str(paths.checkout() / ".venv/bin/salt-run"), "-c", str(paths.master_dir())]
 ROTATE = [*SALT_RUN, "state.orchestrate", "orch.rotate_ca"]
@@ -29,83 +26,28 @@ CRASHES = [
     ("voip_renewal.renew", "postgresql"),
     ("voip_vault_authority.advance", "withdraw"),
 ]
-# host, service, whose certificate is shown: who comes in by mutual TLS, from where it comes.
-MUTUAL = [("pbx-1", "sip-1", "kamailio", "asterisk"), ("sip-1", "pbx-1", "asterisk", "kamailio")]
+# Who knows the other by mutual TLS.
+MUTUAL = [
+    ("pbx-1", "asterisk", "sip-1", "kamailio", "sip-tls"),
+    ("sip-1", "kamailio", "pbx-1", "asterisk", "sip-tls"),
+]
 
 
-class Prober:
-    """with Prober(...) as prober: ...; prober.report(): {"done", "failures"} of all listeners."""
-
-    def __init__(self, provider, pillar, compiled):
-        self._provider, self._pillar, self._compiled = provider, pillar, compiled
-        self._running = []
-
-    def __enter__(self):
-        for host in self._pillar.minions():
-            if targets := self._targets(host):
-                order = {"targets": targets, "directory": DIRECTORY, "every_s": EVERY_S}
-                self._provider.put(host, "/run/tls_prober.py", PROBER.encode())
-                argv = ["python3", "/run/tls_prober.py", json.dumps(order)]
-                self._running.append(
-                    subprocess.Popen(
-                        self._provider.command(host, argv),
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                    )
-                )
-        return self
-
-    def __exit__(self, *_):
-        for process in self._running:
-            process.kill()
-
-    def report(self):
-        done, failures = {}, []
-        for process in self._running:
-            output, _ = process.communicate(timeout=60)  # closes its standard input
-            found = json.loads(output)
-            done |= found["done"]
-            failures += found["failures"]
-        return {"done": done, "failures": failures}
-
-    def _targets(self, host):
-        found = []
-        for name, wanted in self._compiled(host)["certificates"].items():
-            found += _listeners(wanted, wanted["listeners"], name)
-        for source, to, component, pair in MUTUAL:
-            if source == host:
-                voip = self._compiled(to)
-                wanted = voip["certificates"][component]
-                where = [
-                    voip["self"]["addresses"]["internal"],
-                    voip["ports"][component]["sip-tls"],
-                ]
-                found += _listeners(wanted, [where], pair)
-        return found
-
-
-def _listeners(wanted, listeners, pair):
-    return [
-        {
-            "address": address,
-            "port": port,
-            "name": wanted["common_name"],
-            "negotiation": wanted["negotiation"],
-            "pair": pair,
-        }
-        for address, port in listeners
-    ]
-
-
-def nothing_failed(report):
-    assert report["failures"] == []
-    assert len(report["done"]) >= 10
-    assert all(count >= 20 for count in report["done"].values()), report["done"]
+def nothing_failed(watch):
+    """Of all listeners, each shaken often. Returns how that is told."""
+    assert watch.failures == []
+    assert watch.dead() == []
+    assert len(watch.done) == watch.listeners() >= 10
+    assert all(count >= 20 for count in watch.done.values()), watch.done
+    return (
+        f"{watch.failed} failures of {sum(watch.done.values())} handshakes with "
+        f"{len(watch.done)} listeners, 1 held call"
+    )
 
 
 @pytest.fixture
-def prober(provider, pillar, compiled):
-    with Prober(provider, pillar, compiled) as running:
+def watch(provider, pillar):
+    with Handshakes(pillar, provider, 3 * RUN_S, EVERY_S, MUTUAL) as running:
         yield running
 
 
@@ -119,7 +61,7 @@ def authorities(pillar, salt):
     }
 
 
-def test_every_certificate_and_no_handshake(prober, pillar, authorities, salt):
+def test_every_certificate_and_no_handshake(watch, pillar, authorities, salt):
     (before,) = authorities()
     with phones() as dialogue:
         call(dialogue)
@@ -137,23 +79,18 @@ def test_every_certificate_and_no_handshake(prober, pillar, authorities, salt):
     with phones() as dialogue:
         call(dialogue)
         talk(dialogue, 3)
-    report = prober.report()
-    nothing_failed(report)
+    said = nothing_failed(watch)
     (after,) = authorities()
     assert after != before
     found = authority.progress(pillar)
     assert found["phase"] == "stable"
     assert [about["authority"] for about in found["issuers"]] == [after]
     assert salt("sip-1", "kamailio.reaches_peers")
-    tell(
-        TOLD,
-        f"{len(renew.held(pillar))} certificates of another intermediate CA in {took_s:.0f} s; "
-        f"{len(report['failures'])} failures of {sum(report['done'].values())} handshakes with "
-        f"{len(report['done'])} listeners, 1 held call",
-    )
+    count = len(renew.held(pillar))
+    tell(TOLD, f"{count} certificates of another intermediate CA in {took_s:.0f} s; {said}")
 
 
-def test_killed_at_its_steps_it_goes_on(prober, pillar, authorities, eventually):
+def test_killed_at_its_steps_it_goes_on(watch, pillar, authorities, eventually):
     """kill -9 of the master while a step runs: started again, it goes on by itself."""
     (before,) = authorities()
     with phones() as dialogue:
@@ -167,14 +104,8 @@ def test_killed_at_its_steps_it_goes_on(prober, pillar, authorities, eventually)
         eventually(lambda: authority.progress(pillar)["phase"] == "stable", RUN_S, 2)
         took_s = time.monotonic() - started
         talk(dialogue, 3)
-    report = prober.report()
-    nothing_failed(report)
+    said = nothing_failed(watch)
     (after,) = authorities()
     assert after != before
     assert [about["authority"] for about in authority.progress(pillar)["issuers"]] == [after]
-    tell(
-        TOLD,
-        f"{len(CRASHES)} crashes in one rotation of {took_s:.0f} s; "
-        f"{len(report['failures'])} failures of {sum(report['done'].values())} handshakes, "
-        f"1 held call",
-    )
+    tell(TOLD, f"{len(CRASHES)} crashes in one rotation of {took_s:.0f} s; {said}")

@@ -1,10 +1,11 @@
 """A program for a guest: verified TLS handshakes with its own listeners, several times a second.
 
 Run by a soak with the minion's Python, its text on standard input after a line `ORDER = {...}`:
-{"targets": {component: {"name", "negotiation", "listeners": [[address, port], ...]}}, "directory",
-"every_s", "timeout_s", "limit_s"}. Prints a JSON object a second, of what came since the one
-before: {"done": {listener: handshakes}, "failures": how many, "failed": [[listener, epoch, reason],
-...] of the first of them, "seen": [[listener, serial, not_after, epoch], ...] of new certificates}.
+{"targets": [{"component", "name", "negotiation", "shows", "listeners": [[address, port], ...]}],
+"directory", "every_s", "timeout_s", "limit_s"}; shows: the component of this host whose pair is
+shown where one is asked for. Prints a JSON object a second, of what came since the one before:
+{"done": {listener: handshakes}, "failures": how many, "failed": [[listener, epoch, reason], ...] of
+the first of them, "seen": [[listener, serial, not_after, epoch], ...] of new certificates}.
 Ends with its reader, and after limit_s in any case.
 """
 
@@ -35,12 +36,11 @@ class Watch:
         self.serials = {}
         self.done, self.failed, self.seen = {}, [], []
 
-    def look(self, component, address, port):
+    def look(self, target, address, port):
         """One handshake, counted."""
-        target = self.order["targets"][component]
-        listener, at = f"{component} {address}:{port}", time.time()
+        listener, at = f"{target['component']} {address}:{port}", time.time()
         try:
-            context = self.context(component)
+            context = self.context(target["shows"])
             leaf = voip_handshake.verified(
                 context, target["name"], address, port, self.order["timeout_s"],
                 target["negotiation"],
@@ -58,7 +58,7 @@ class Watch:
                 self.seen.append([listener, serial, until, at])
 
     def context(self, component):
-        """Our own pair is this component's: of one generation, however often that is replaced."""
+        """Our own pair is that component's: of one generation, however often that is replaced."""
         directory = self.order["directory"]
         for _ in range(3):
             generation = os.path.realpath(f"{directory}/{component}.d")
@@ -82,8 +82,8 @@ class Watch:
 
     def run(self):
         listeners = [
-            (component, address, port)
-            for component, target in self.order["targets"].items()
+            (target, address, port)
+            for target in self.order["targets"]
             for address, port in target["listeners"]
         ]
         end = time.monotonic() + self.order["limit_s"]

@@ -1,4 +1,9 @@
-"""Watch every listener that shows a certificate of ours, from its own guest, all the time."""
+"""Watch every listener that shows a certificate of ours, from its own guest, all the time.
+
+A crossing is a listener that is watched from another host as well: (that host, the component whose
+pair it shows, the listener's host, its component, its service), as of two daemons that know each
+other by mutual TLS.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import json
 import subprocess
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +27,8 @@ EVERY_S = 0.33
 # A device waits longer; a machine that does everything at once may take its time.
 TIMEOUT_S = 5.0
 FAILURES_KEPT = 100
+
+Crossing = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -46,13 +54,16 @@ class Failure:
 class Handshakes:
     """with Handshakes(...) as watch: ...; then counts, failures and the certificates seen."""
 
-    def __init__(self, pillar: Pillar, provider: Provider, limit_s: float):
+    def __init__(
+        self,
+        pillar: Pillar,
+        provider: Provider,
+        limit_s: float,
+        every_s: float = EVERY_S,
+        crossings: Sequence[Crossing] = (),
+    ):
         self._provider = provider
-        facts = deployment.read()
-        self._orders = {
-            host: _order(compile_for(pillar, host, facts)["certificates"], limit_s)
-            for host in pillar.minions()
-        }
+        self._orders = _orders(pillar, limit_s, every_s, crossings)
         self._lock = threading.Lock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: list[threading.Thread] = []
@@ -81,7 +92,7 @@ class Handshakes:
         return sum(
             len(target["listeners"])
             for order in self._orders.values()
-            for target in order["targets"].values()
+            for target in order["targets"]
         )
 
     def seen(self) -> dict[tuple[str, str], dict[str, list[Seen]]]:
@@ -133,19 +144,37 @@ class Handshakes:
             shown.append(Seen(serial, until, at))
 
 
-def _order(certificates: dict[str, dict[str, Any]], limit_s: float) -> dict[str, Any]:
+def _orders(
+    pillar: Pillar, limit_s: float, every_s: float, crossings: Sequence[Crossing]
+) -> dict[str, dict[str, Any]]:
+    """What each host's program is told."""
+    facts = deployment.read()
+    compiled = {host: compile_for(pillar, host, facts) for host in pillar.minions()}
     targets = {
-        name: {
-            "name": wanted["common_name"],
-            "negotiation": wanted["negotiation"],
-            "listeners": wanted["listeners"],
-        }
-        for name, wanted in certificates.items()
+        host: [
+            _target(name, wanted, name, wanted["listeners"])
+            for name, wanted in voip["certificates"].items()
+        ]
+        for host, voip in compiled.items()
     }
+    for host, shows, other, component, service in crossings:
+        voip = compiled[other]
+        listener = [voip["self"]["addresses"]["internal"], voip["ports"][component][service]]
+        wanted = voip["certificates"][component]
+        targets[host].append(_target(component, wanted, shows, [listener]))
+    common = {
+        "directory": TLS, "every_s": every_s, "timeout_s": TIMEOUT_S, "limit_s": limit_s
+    }  # fmt: skip
+    return {host: {"targets": found} | common for host, found in targets.items()}
+
+
+def _target(
+    component: str, wanted: dict[str, Any], shows: str, listeners: list[list[Any]]
+) -> dict[str, Any]:
     return {
-        "targets": targets,
-        "directory": TLS,
-        "every_s": EVERY_S,
-        "timeout_s": TIMEOUT_S,
-        "limit_s": limit_s,
+        "component": component,
+        "name": wanted["common_name"],
+        "negotiation": wanted["negotiation"],
+        "shows": shows,
+        "listeners": listeners,
     }
