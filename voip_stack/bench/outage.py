@@ -73,6 +73,8 @@ def pids(unit, whom):
     ).stdout  # fmt: skip
     values = dict(line.split("=", 1) for line in text.splitlines())
     main = int(values["MainPID"])
+    if not main:  # to kill(2) it is whoever asks
+        raise SystemExit(f"{unit} does not run here: there is nothing to hit")
     every = sorted(voip_unit.processes(values["ControlGroup"]))
     children = [pid for pid in every if pid != main]
     return {"main": [main], "all": every, "child": random.sample(children, 1) if children else []}[

@@ -16,6 +16,7 @@ import typer
 
 from voip_stack import deployment, paths, providers
 from voip_stack.bench.report import Result
+from voip_stack.master import client
 from voip_stack.pillar import Pillar, compile_for, load
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Provider
@@ -88,10 +89,13 @@ def once(
     """One round; returns what outage.py says. The count of repairs begins anew: it is not the
     limit of flapping that is measured."""
     compiled = compile_for(pillar, host, deployment.read())
+    probes = compiled["probes"][service]
     state.forget(host, service)
+    if any(probe.get("floats") for probe in probes):
+        _send_home(host, compiled["relays"])
     hosts.answers(host, service, 60)
     order = {
-        "probes": compiled["probes"][service],
+        "probes": probes,
         "unit": hosts.unit(host, service),
         "signal": signal,
         "whom": whom,
@@ -100,6 +104,13 @@ def once(
         "limit_s": limit_s,
     }
     return in_guest(provider, host, order)
+
+
+def _send_home(host: str, relays: list[dict[str, Any]]) -> None:
+    """A relay that another host took over in the round before: here nothing of it could be hit."""
+    for relay in relays:
+        if relay["name"] != host:
+            client.call(relay["name"], "rtpengine_relays.send_home", host, timeout_s=60)
 
 
 def in_guest(provider: Provider, host: str, order: dict[str, Any]) -> dict[str, Any]:
