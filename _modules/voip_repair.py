@@ -77,7 +77,7 @@ def evidence(service, lines=50):
 
 
 def restart(service, stopped=False):
-    """Have the unit's processes gone and start it; returns what was done, a list of words.
+    """Have the unit's processes gone and start it. Returns {"done": list of words, "problem": str}.
 
     stopped: they are under SIGSTOP and obey nothing but SIGKILL. Otherwise they get a few seconds
     to end by themselves.
@@ -93,8 +93,11 @@ def restart(service, stopped=False):
     if stopped and _facts(name)["processes"]:
         _output("systemctl", "kill", "--signal=KILL", name)
         done.append("killed")
-    _systemctl("restart", name, timeout_s=_TIMEOUT_S)
-    return [*done, "started"]
+    try:
+        _systemctl("restart", name, timeout_s=_TIMEOUT_S)
+    except CommandExecutionError as err:
+        return {"done": done, "problem": str(err)}  # what was done is told all the same
+    return {"done": [*done, "started"], "problem": ""}
 
 
 def _facts(name):

@@ -11,6 +11,15 @@ import json
 SELF = {"auth/token/lookup-self": ["read"]}
 # AppRoles and policies that are no host's.
 OWN = ("provision", "operator")
+# A certificate that lives for minutes leaves its record behind: once a day those go that ended
+# three days ago (seconds). Revoked ones as well: no list needs them once they have ended.
+_TIDY = {
+    "enabled": True,
+    "interval_duration": 86400,
+    "safety_buffer": 259200,
+    "tidy_cert_store": True,
+    "tidy_revoked_certs": True,
+}
 
 
 def mounts(settings, pki):
@@ -246,6 +255,7 @@ def _revocation(settings, pki):
             "auto_rebuild": True,
             "auto_rebuild_grace_period": f"{pki['crl_ttl_s'] - pki['crl_rebuild_s']}s",
         }
+        found[f"{mount}/config/auto-tidy"] = _TIDY
     return found
 
 

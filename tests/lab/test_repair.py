@@ -214,6 +214,7 @@ def test_a_repair_that_does_not_help_is_told_and_not_hurried(on, eventually, wel
             item for item in since(well_again, "devstack", "redis") if item["outcome"] == "failed"
         ]
         assert "redis" in incident["why"]
+        assert incident["done"] == ["killed"]
         assert alerts(well_again, "devstack") == ["service/not-repaired"]
     finally:
         on("devstack", "rm", "-r", folder)

@@ -66,7 +66,7 @@ class Host:
 
     def restart(self, host, service, *, stopped):
         self.asked.append("kill" if stopped else "restart")
-        return ["started"]
+        return ["started"], ""
 
     def answers(self, host, service, timeout_s):
         from voip_stack.problem import Problem

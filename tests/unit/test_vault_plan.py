@@ -156,6 +156,12 @@ def test_lists_live_much_longer_than_until_the_next(objects):
         assert (lists["expiry"], lists["auto_rebuild_grace_period"]) == ("864000s", "691200s")
 
 
+def test_records_of_what_has_ended_go(objects):
+    for mount in ("pki", "pki_int"):
+        tidy = objects[f"{mount}/config/auto-tidy"]
+        assert tidy["enabled"] is tidy["tidy_cert_store"] is tidy["tidy_revoked_certs"] is True
+
+
 def test_a_certificate_names_its_own_issuers_list(objects):
     urls = objects["pki_int/config/urls"]
     issuer = "https://vault.test:8200/v1/pki_int/issuer/{{issuer_id}}"

@@ -119,7 +119,10 @@ class _Repair:
         try:
             incident.keep_evidence(hosts.evidence(self.host, self.service))
             stopped = decision.action == "kill"
-            incident.done += hosts.restart(self.host, self.service, stopped=stopped)
+            done, problem = hosts.restart(self.host, self.service, stopped=stopped)
+            incident.done += done
+            if problem:
+                raise Problem(problem)
             hosts.answers(self.host, self.service, self.pillar.repair.wait_s)
         except Problem as problem:
             state.repaired(self.host, self.service, False)

@@ -33,11 +33,12 @@ def evidence(host: str, service: str) -> str:
     return str(client.call(host, "voip_repair.evidence", service, timeout_s=30))
 
 
-def restart(host: str, service: str, *, stopped: bool) -> list[str]:
-    done: Any = client.call(
+def restart(host: str, service: str, *, stopped: bool) -> tuple[list[str], str]:
+    """(what was done, the problem or "")."""
+    found: Any = client.call(
         host, "voip_repair.restart", service, timeout_s=RESTART_S, stopped=stopped
     )
-    return list(done)
+    return list(found["done"]), str(found["problem"])
 
 
 def answers(host: str, service: str, timeout_s: float) -> float:
