@@ -53,6 +53,7 @@ FAILED = FailedCall(1.0, "1001", "*43", True, "audio: 1001 does not hear")
         ({"restarted": ["sip-1 kamailio: process 1 is 2 now"]}, "started anew"),
         ({"certificates": [Certificate(*KAMAILIO, 4, 7, 8, 1.0)]}, "renewed 7 times, 8 promised"),
         ({"certificates": []}, "no certificate was seen"),
+        ({"is_interrupted": True}, "ended before its time"),
         ({"sealed": Sealed(600, 0, True)}, "no new call"),
         ({"sealed": Sealed(600, 9, False)}, "did not stay sealed"),
         (

@@ -30,9 +30,9 @@ def soak(
 
     certificates: every certificate lives 3 minutes, and is renewed again and again. sealed: the
     Vault is sealed while every certificate falls due, then unsealed. Ten calls are always up, and
-    every listener is asked for a verified TLS handshake three times a second. Afterwards, and after
-    a Ctrl-C, certificates have their ordinary life again; of a run that was killed, the next soak
-    or `./voip up` sees to that.
+    every listener is asked for a verified TLS handshake three times a second. A Ctrl-C ends it
+    early, with its report. Afterwards certificates have their ordinary life again; of a run that
+    was killed, the next soak or `./voip up` sees to that.
 
     \b
     JSON: {soak, ok, broken: [promise], minutes, began, life_s,

@@ -66,7 +66,8 @@ class Sealed:
 
 @dataclass
 class Report:
-    """kind: `certificates` or `sealed`. began: ISO 8601. life_s: of each certificate."""
+    """kind: `certificates` or `sealed`. began: ISO 8601. life_s: of each certificate.
+    is_interrupted: by Ctrl-C, before its time."""
 
     kind: str
     minutes: float
@@ -78,11 +79,12 @@ class Report:
     daemons: int = 0
     restarted: list[str] = field(default_factory=list)
     sealed: Sealed | None = None
+    is_interrupted: bool = False
 
     @property
     def broken(self) -> list[str]:
         """The promises that were not kept, [] when all were."""
-        found = []
+        found = ["ended before its time by Ctrl-C"] if self.is_interrupted else []
         if self.calls.failures:
             found.append(f"{len(self.calls.failures)} calls failed")
         if self.calls.lowest < ALWAYS_UP:

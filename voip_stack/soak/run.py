@@ -48,19 +48,26 @@ class Soak:
     told: Counter[str] = field(default_factory=Counter)
 
     def pass_time(self, title: str, seconds: float, is_over: Callable[[], bool]) -> None:
-        """Let it all go on for so long, or until `is_over`. Problem when an observer has died."""
+        """Let it all go on for so long, or until `is_over`. A Ctrl-C ends this and what follows
+        early: the report says so. Problem when an observer has died."""
         with self.steps.step(title) as step:
             end = time.monotonic() + seconds
-            while (left := end - time.monotonic()) > 0 and not is_over():
-                if dead := self.watch.dead():
-                    raise Problem(
-                        f"The handshakes on {', '.join(dead)} ended", "", f"./voip logs {dead[0]}"
-                    )
-                if self.load.is_hopeless():
-                    break
-                self._tell(step, left)
-                time.sleep(min(1.0, left))
+            try:
+                while (left := end - time.monotonic()) > 0 and not is_over():
+                    if self._is_pointless():
+                        break
+                    self._tell(step, left)
+                    time.sleep(min(1.0, left))
+            except KeyboardInterrupt:
+                self.report.is_interrupted = True
             step.done(self._line())
+
+    def _is_pointless(self) -> bool:
+        if dead := self.watch.dead():
+            raise Problem(
+                f"The handshakes on {', '.join(dead)} ended", "", f"./voip logs {dead[0]}"
+            )
+        return self.load.is_hopeless() or self.report.is_interrupted
 
     def _tell(self, step: Step, left: float) -> None:
         """How it stands; what has failed is said at once: a run may be ended early."""
