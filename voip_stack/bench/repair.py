@@ -71,7 +71,7 @@ def _measure(
             typer.echo(f"{host} {service} {title}, round {number + 1}: {took} s", err=True)
             # Past the limit: worse than the goal, and said so by the number.
             seconds.append(limit if took is None else took)
-        median = statistics.median(seconds)
+        median = round(statistics.median(seconds), 3)
         numbers.append(Result(f"{host} {service} {title}, median", median, "s", goal))
         numbers.append(Result(f"{host} {service} {title}, slowest", max(seconds), "s"))
     return numbers
