@@ -65,9 +65,10 @@ def sync():
     came with a newer checkout would be used in part. Returns {"synced": {host: [name, ...]},
     "restarted": [host, ...]}. Raises CommandExecutionError that names who does not answer.
     """
-    from voip_stack import deployment
+    from voip_stack import paths
 
     names = plan()["all"]
+    every = {f"utils.{file.stem}" for file in (paths.checkout() / "_utils").glob("*.py")}
     with salt.client.get_local_client(mopts=__opts__) as client:
         answers = client.cmd(
             names, "saltutil.sync_all", kwarg={"refresh": True}, tgt_type="list", timeout=_SYNC_S
@@ -78,15 +79,18 @@ def sync():
             host: sorted(name for found in answer.values() for name in found or [])
             for host, answer in answers.items()
         }
-        # Before the first time nothing watches yet.
-        is_watching = bool(deployment.read().get("converged"))
-        stale = [
-            host
-            for host in names
-            if is_watching and (answers[host].get("utils") or answers[host].get("beacons"))
-        ]
+        stale = [host for host in names if _is_stale(answers[host], every)]
         _restart(client, stale)
     return {"synced": {host: found for host, found in synced.items() if found}, "restarted": stale}
+
+
+def _is_stale(answer, every):
+    """Whether what sync_all has just brought may have been in use before, in an older form.
+
+    every: all helper modules. Who gets them all had none, and runs none.
+    """
+    helpers = set(answer.get("utils") or [])
+    return bool(helpers or answer.get("beacons")) and helpers != every
 
 
 def _restart(client, hosts):
