@@ -14,19 +14,20 @@ import tempfile
 import time
 
 import voip_kamailio
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 from voip_errors import NotFound, Unavailable
 
 __virtualname__ = "kamailio"
 
 CONTROL_SOCKET = "/run/kamailio/rpc.sock"
 _ANSWER_BYTES = 1 << 20
-_ABSENT = ("AOR not found", "AOR has no contacts", "No such htable")
+_ABSENT = ("AOR not found", "AOR has no contacts", "No such htable", "Key not found")
 # What each table's file needs to be read again, without a restart.
 _RELOADS = {
     "tls.cfg": "tls.reload",
     "dispatcher.list": "dispatcher.reload",
     "address.list": "permissions.addressReload",
+    "tables/destination": "htable.reload",
     "tables/feature": "htable.reload",
     "tables/rtpengine": "rtpengine.reload",
 }
@@ -34,7 +35,7 @@ _NO_TABLE = ("No htable db_url", "No such htable", "No Database URL")
 # The rtpengine module reads its table at most every ten seconds.
 _TOO_SOON = "try later"
 _PATIENCE_S = 15
-_ARGUMENTS = {"tables/feature": ["feature"]}
+_ARGUMENTS = {"tables/destination": ["destination"], "tables/feature": ["feature"]}
 
 
 def __virtual__():
@@ -150,25 +151,36 @@ def dialogs():
     return voip_kamailio.dialogs(rpc("dlg.list") or [])
 
 
-def counters():
-    """Return what was refused since the start: {"cleartext_refused": 3, ...}."""
-    return voip_kamailio.statistics(rpc("stats.get_statistics", "script:") or [])
+def counters(group="script"):
+    """Return what was counted since the start: {"cleartext_refused": 3, ...}.
+
+    group: "script" for what the routing counts, mostly refusals; "core" for messages received.
+    """
+    return voip_kamailio.statistics(rpc("stats.get_statistics", f"{group}:") or [])
 
 
 def bans():
-    """Return the addresses that are dropped for flooding, sorted."""
+    """Return who is shut out: [{source, reason, left_s}], see `voip_kamailio.bans`."""
     try:
-        table = rpc("htable.dump", "ipban") or []
+        return voip_kamailio.bans(rpc("htable.dump", "ipban") or [], time.time())
     except NotFound:
         return []
-    return sorted(slot["name"] for item in table for slot in item.get("slot", []))
 
 
-def unban(address):
-    """Let a banned address in again; tells whether it was banned."""
-    known = address in bans()
+def unban(source):
+    """Let a source in again, its wrong passwords forgotten; tells whether it was banned.
+
+    source: an address, or an IPv6 network of 64 bits, as `bans` tells it.
+    """
+    try:
+        key = voip_kamailio.ban_key(source)
+    except ValueError as err:
+        raise SaltInvocationError(f"an address or a network expected: {source}") from err
+    known = any(voip_kamailio.ban_key(row["source"]) == key for row in bans())
     if known:
-        rpc("htable.delete", "ipban", address)
+        rpc("htable.delete", "ipban", key)
+        with contextlib.suppress(NotFound):
+            rpc("htable.delete", "authfail", key)
     return known
 
 

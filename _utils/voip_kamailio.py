@@ -23,6 +23,9 @@ CIPHERS = (
 # Column of `subscriber` that holds the digest, by algorithm (RFC 7616).
 HA1_COLUMNS = {"MD5": "ha1", "SHA-256": "ha1_sha256"}
 
+# Columns of an htable's file, for Kamailio's db_text module.
+HTABLE_COLUMNS = "key_name(string) key_type(int) value_type(int) key_value(string) expires(int)"
+
 # RTPEngine flags that every message carries.
 MEDIA_COMMON = "replace-origin replace-session-connection strict-source"
 
@@ -87,15 +90,29 @@ def _values(voip, config_dir):
         ("V_RING_TIMEOUT_MS", routing["ring_timeout_s"] * 1000),
         ("V_FLOOD_WINDOW_S", routing["pike"]["seconds"]),
         ("V_FLOOD_REQUESTS", routing["pike"]["requests"]),
-        ("V_BAN_S", routing["pike"]["ban_s"]),
-        ("V_AUTH_FAILURES", settings["auth_failures"]["count"]),
-        ("V_AUTH_WINDOW_S", settings["auth_failures"]["window_s"]),
-        ("V_MAX_CALLS", settings["max_calls_per_user"]),
+        ("V_FLOOD_BAN_S", routing["pike"]["ban_s"]),
+        *_toll_values(voip["toll"]),
         ("V_SCANNERS", "|".join(settings["scanners"])),
         ("V_PROBE_INTERVAL_S", settings["probe_interval_s"]),
         ("V_RETRY_AFTER_S", settings["retry_after_s"]),
         ("V_TABLES_DIR", f"{config_dir}/tables"),
         *media_flags(routing["srtp_suites"], bool(voip["self"].get("ipv6"))),
+    ]
+
+
+def _toll_values(toll):
+    failures = toll["auth_failures"]
+    return [
+        ("V_COUNTRY_CODE", toll["country_code"]),
+        ("V_DESTINATIONS", ",".join(sorted(toll["allowed"])) or "none"),
+        ("V_CALLS_AT_ONCE", toll["calls"]["at_once"]),
+        ("V_CALLS_PER_MINUTE", toll["calls"]["per_minute"]),
+        ("V_AUTH_PER_USER", failures["user"]),
+        ("V_AUTH_PER_SOURCE", failures["source"]),
+        ("V_AUTH_WINDOW_S", failures["window_s"]),
+        ("V_AUTH_BAN_S", failures["ban_s"]),
+        ("V_SOURCE_CONNECTIONS", toll["connections_per_source"]),
+        ("V_SLOW_S", toll["slow_s"]),
     ]
 
 
@@ -204,6 +221,7 @@ def tables(voip, tls_dir=TLS_DIR, crl=None):
         "tls.cfg": tls_config(voip, tls_dir, crl),
         "dispatcher.list": dispatcher_list(voip),
         "address.list": address_list(voip),
+        "tables/destination": destination_table(voip["toll"]),
         "tables/feature": feature_table(voip),
         "tables/rtpengine": relay_table(voip),
         "tables/version": version_table(),
@@ -216,12 +234,25 @@ def revocation_file(text):
     return found.group(1) if found else None
 
 
+def destination_table(toll):
+    """Return the text of the classes of destinations: htable `destination`, PREFIX => class.
+
+    toll: pillar['voip']['toll']. In the form of Kamailio's db_text module, as feature_table's.
+    """
+    lines = [HTABLE_COLUMNS]
+    classes = {
+        prefix: name for name, prefixes in toll["destinations"].items() for prefix in prefixes
+    }
+    lines += [f"{prefix}:0:0:{name}:0" for prefix, name in sorted(classes.items())]
+    return "\n".join(lines) + "\n"
+
+
 def feature_table(voip):
     """Return the text of what subscribers have beyond a number: htable `feature`, NUMBER::NAME.
 
     In the form of Kamailio's db_text module: columns, then a row for each of `record` and `dtls`.
     """
-    lines = ["key_name(string) key_type(int) value_type(int) key_value(string) expires(int)"]
+    lines = [HTABLE_COLUMNS]
     known = voip.get("subscribers", {})
     wanted = sorted((number, name) for name in ("dtls", "record") for number in known.get(name, []))
     lines += [f"{number}\\:\\:{name}:0:1:1:0" for number, name in wanted]
@@ -393,6 +424,38 @@ def statistics(answer):
         name, _, value = line.partition("=")
         found[name.strip().partition(":")[2]] = int(value)
     return found
+
+
+def bans(answer, now):
+    """Normalise what `htable.dump ipban` answers: [{source, reason, left_s}], sorted by source.
+
+    source: "198.51.100.7", or an IPv6 network of 64 bits. reason: "flood" (too many requests) or
+    "auth" (wrong passwords). now: seconds since 1970.
+    """
+    found = []
+    for item in answer:
+        for slot in item.get("slot", []):
+            reason, _, ends = str(slot["value"]).partition(" ")
+            left_s = max(0, int(ends or 0) - int(now))
+            found.append({"source": ban_source(slot["name"]), "reason": reason, "left_s": left_s})
+    return sorted(found, key=lambda row: row["source"])
+
+
+def ban_source(key):
+    """Return a ban's source as people write it; an IPv6 network's key has all four groups."""
+    return str(ipaddress.ip_network(f"{key}/64")) if ":" in key else key
+
+
+def ban_key(source):
+    """Return the proxy's key of the ban of an address or network; the reverse of ban_source.
+
+    An IPv6 address stands for its network. Raises ValueError for what is neither.
+    """
+    address = ipaddress.ip_network(str(source), strict=False).network_address
+    if address.version == 4:
+        return str(address)
+    groups = [format(int(group, 16), "x") for group in address.exploded.split(":")[:4]]
+    return ":".join(groups) + "::"
 
 
 def media_relays(answer):

@@ -335,8 +335,12 @@ def do_call(
     from_user=None,
     headers=(),
     content_type="application/sdp",
+    hold_s=None,
 ):
-    """INVITE with credentials; the final statuses. Registers nothing, sends no media."""
+    """INVITE with credentials; the final statuses. Registers nothing, sends no media.
+
+    hold_s: a call that is answered goes on for so long and is hung up.
+    """
     uri, call_id = f"sip:{to}@{domain}", secrets.token_hex(12)
     extra = [*headers, *([f"Content-Type: {content_type}"] if body else [])]
     shared = {"call_id": call_id, "tag": secrets.token_hex(6), "to": uri, "body": body}
@@ -354,13 +358,78 @@ def do_call(
         )
         reply = link.final()
         statuses.append(status(reply))
-    link.send(_acknowledge(link, uri, reply))
+    if hold_s is not None and status(reply)[0] == 200:
+        link.send(_in_call(link, "ACK", reply, 2))
+        time.sleep(hold_s)
+        link.send(_in_call(link, "BYE", reply, 3))
+        link.final()
+    else:
+        link.send(_acknowledge(link, uri, reply))
     return {
         "statuses": statuses,
         "warning": header(reply, "Warning"),
         "retry_after": header(reply, "Retry-After"),
         "reply": reply,
     }
+
+
+def do_calls(link, domain, count, pause_s=0.0, **call):
+    """`count` calls one after the other; the last status of each."""
+    found = []
+    for _ in range(count):
+        found.append(do_call(link, domain, **call)["statuses"][-1])
+        time.sleep(pause_s)
+    return {"last": found}
+
+
+def do_invites(link, domain, requests):
+    """INVITEs without ACK or credentials of ours: [uri, [header, ...]] each; their final statuses.
+
+    A header "NONCE" becomes credentials with the last challenge's nonce and a made-up response.
+    """
+    found, challenge = [], None
+    for uri, headers in requests:
+        if challenge is None and "NONCE" in headers:
+            raise ValueError("the first request gets the challenge")
+        extra = [
+            digest(challenge, "1001", "guessed", "INVITE", uri) if item == "NONCE" else item
+            for item in headers
+        ]
+        link.send(build(link, "INVITE", uri, "1001", domain, headers=extra))
+        reply = link.final()
+        if status(reply)[0] == 407:
+            challenge = reply
+        found.append(status(reply))
+    return {"statuses": found}
+
+
+def do_guess(link, domain, count, users=("1001",), pause_s=0.08):
+    """Log-ins with a wrong password, of each user in turn: the codes, None where none came."""
+    found = []
+    link.socket.settimeout(1)
+    for number in range(count):
+        try:
+            result = do_register(link, domain, users[number % len(users)], "wrong")
+        except OSError:
+            found.append(None)
+            break
+        found.append(result["statuses"][-1][0])
+        time.sleep(pause_s)
+    return {"codes": found}
+
+
+def _in_call(link, method, reply, cseq):
+    """A request of a call that was answered by `reply`: by its Record-Route, to its Contact."""
+    routes = re.findall(r"(?im)^Record-Route:\s*(.*?)\r?$", reply)
+    via = {"ws": "WS", "wss": "WSS"}.get(link.transport, link.transport.upper())
+    lines = [
+        f"{method} {re.search('<([^>]+)>', header(reply, 'Contact')).group(1)} SIP/2.0",
+        f"Via: SIP/2.0/{via} {link.local};branch=z9hG4bK{secrets.token_hex(8)};rport",
+        "Max-Forwards: 70",
+        *(f"Route: {route}" for route in reversed(routes)),
+        *(f"{name}: {header(reply, name)}" for name in ("From", "To", "Call-ID")),
+    ]
+    return "\r\n".join([*lines, f"CSeq: {cseq} {method}", "Content-Length: 0", "", ""])
 
 
 def _acknowledge(link, uri, reply):

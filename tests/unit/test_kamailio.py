@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 CHECKOUT = Path(__file__).parents[2]
 sys.path[:0] = [str(CHECKOUT / name) for name in ("_utils", "_modules")]
@@ -289,7 +289,7 @@ def test_status_of_a_running_proxy(proxy):
     assert found["dialogs"] == 1
     assert found["registered_users"] == 2
     assert found["pbxs"][0]["state"] == "active"
-    assert found["bans"] == ["198.18.64.99"]
+    assert [row["source"] for row in found["bans"]] == ["198.18.64.99"]
 
 
 @pytest.mark.parametrize(
@@ -405,6 +405,60 @@ def test_features_are_rows_of_numbers_that_have_one(voip):
     ]
     without = voip | {"subscribers": {"record": [], "dtls": []}}
     assert voip_kamailio.feature_table(without).count("\n") == 1
+
+
+def test_destinations_are_prefixes_with_their_class(voip):
+    voip["toll"]["destinations"] = {"national": ["+49"], "mobile": ["+4915", "+4916"]}
+    _, *rows = voip_kamailio.destination_table(voip["toll"]).splitlines()
+    assert rows == ["+49:0:0:national:0", "+4915:0:0:mobile:0", "+4916:0:0:mobile:0"]
+
+
+def test_nothing_outside_is_allowed_unless_pillar_says_so(voip):
+    assert '"!V_DESTINATIONS!none!g"' in voip_kamailio.defines(voip)
+    voip["toll"]["allowed"] = ["national", "europe"]
+    assert '"!V_DESTINATIONS!europe,national!g"' in voip_kamailio.defines(voip)
+
+
+def test_bans_are_told_as_people_write_sources():
+    slots = [
+        {"name": "198.51.100.7", "value": "flood 1100"},
+        {"name": "2001:db8:0:a::", "value": "auth 1900"},
+        {"name": "198.51.100.8", "value": "auth 900"},
+    ]
+    assert voip_kamailio.bans([{"slot": slots[:2]}, {"slot": slots[2:]}], 1000.5) == [
+        {"source": "198.51.100.7", "reason": "flood", "left_s": 100},
+        {"source": "198.51.100.8", "reason": "auth", "left_s": 0},
+        {"source": "2001:db8:0:a::/64", "reason": "auth", "left_s": 900},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "key"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("2001:db8:0:a::/64", "2001:db8:0:a::"),
+        ("2001:0db8:0:a:0:0:0:1", "2001:db8:0:a::"),
+        ("2001:db8::1", "2001:db8:0:0::"),
+    ],
+)
+def test_a_source_is_found_however_it_is_written(source, key):
+    assert voip_kamailio.ban_key(source) == key
+
+
+def test_a_ban_is_lifted_with_its_wrong_passwords(monkeypatch):
+    called = []
+
+    def rpc(method, *params):
+        called.append((method, *params))
+        return RPC["htable.dump ipban"]
+
+    monkeypatch.setattr(module, "rpc", rpc)
+    assert module.unban("198.18.64.98") is False
+    assert module.unban("198.18.64.99") is True
+    deleted = [call[1:] for call in called if call[0] == "htable.delete"]
+    assert deleted == [("ipban", "198.18.64.99"), ("authfail", "198.18.64.99")]
+    with pytest.raises(SaltInvocationError, match="expected: nobody"):
+        module.unban("nobody")
 
 
 @pytest.mark.parametrize("words", ["htable.reload: No htable db_url", "x: No such htable"])

@@ -108,7 +108,7 @@ def test_slots():
     called = [slot.callee for slot in every if slot.callee != echo]
     assert len(called) == len(set(called)) == 2, "two calls at once would ring at one device"
     callers = Counter(slot.caller for slot in every)
-    assert max(callers.values()) < PILLAR.kamailio.max_calls_per_user
+    assert max(callers.values()) < PILLAR.toll.calls.at_once
 
 
 def test_restarts():

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from voip_stack.cli import (
+    bans,
     bench,
     call,
     certificates,
@@ -93,6 +94,7 @@ app.add_typer(
     name="subscribers",
     help="Subscribers: add, show, rotate, suspend, import.",
 )
+app.add_typer(bans.app, name="bans", help="Who is shut out: list, lift.")
 app.add_typer(recordings.app, name="recordings", help="Recorded calls: list, fetch, audit, start.")
 
 

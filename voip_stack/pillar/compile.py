@@ -18,6 +18,7 @@ SUBSCRIBERS_OF = {
     "sip": ("digest", "count", "rows", "aliases", "record", "dtls"),
     "pbx": ("lengths",),
 }
+TOLL_ROLES = {"sip"}
 
 
 def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         compiled["kamailio"]["database"]["port"] = pillar.pgbouncer.port
     if roles & ROUTED_ROLES:
         compiled["routing"] = pillar.routing.model_dump(mode="json")
+    if roles & TOLL_ROLES:
+        compiled["toll"] = pillar.toll.model_dump(mode="json")
     for role, names in SUBSCRIBERS_OF.items():
         if role in roles:
             own = {name: getattr(pillar.subscribers, name) for name in names}

@@ -14,11 +14,6 @@ class Component(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class AuthFailures(Component):
-    count: Annotated[int, Field(ge=1)] = 10
-    window_s: Annotated[int, Field(ge=1)] = 300
-
-
 class Pooler(Component):
     """The local pooler's socket, at its own port. It holds the credential: none is here."""
 
@@ -35,8 +30,6 @@ class Kamailio(Component):
     pkg_mib: Annotated[int, Field(ge=8, le=1024)] = 16
     database: Pooler = Pooler()
     digest_algorithm: Literal["MD5", "SHA-256"] = "MD5"
-    auth_failures: AuthFailures = AuthFailures()
-    max_calls_per_user: Annotated[int, Field(ge=1)] = 10
     owns_subscribers: bool = True
     probe_interval_s: Annotated[int, Field(ge=1, le=3600)] = 10
     retry_after_s: Annotated[int, Field(ge=1, le=3600)] = 10

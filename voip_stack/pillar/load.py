@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from voip_stack import paths, subscribers
+from voip_stack.pillar import toll
 from voip_stack.pillar.documents import Document
 from voip_stack.pillar.problems import PillarError, PillarProblem
 from voip_stack.pillar.schema import Pillar
@@ -55,7 +56,9 @@ def load(directory: Path | str, replaced: dict[Path, bytes] | None = None) -> Pi
     try:
         site = merged.get("site")
         domain = site.get("domain") if isinstance(site, dict) else None
-        known = subscribers.compiled(directory, domain, _cache(directory), replaced)
+        known = subscribers.compiled(
+            directory, domain, _cache(directory), replaced, toll.names(merged.get("toll"))
+        )
     except PillarError as error:
         problems += error.problems
     try:

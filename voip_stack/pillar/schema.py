@@ -15,6 +15,7 @@ from voip_stack.pillar import components as component_models
 from voip_stack.pillar.health import Repair
 from voip_stack.pillar.packages import Packages
 from voip_stack.pillar.providers import Providers
+from voip_stack.pillar.toll import Toll
 from voip_stack.subscribers.directory import Directory
 
 HostName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]
@@ -244,6 +245,7 @@ class Pillar(Model):
     rotation: Rotation = Rotation()
     access: dict[HostName, dict[KvFolder, list[Capability]]] = {}
     routing: Routing
+    toll: Toll
     packages: Packages
     certificates: dict[str, CertificateDefinition]
     subscribers: InstanceOf[Directory]
