@@ -14,6 +14,7 @@ MINUTES = {"certificates": 30.0, "sealed": 10.0}
 class Kind(StrEnum):
     certificates = "certificates"
     sealed = "sealed"
+    malformed = "malformed"
 
 
 def soak(
@@ -24,15 +25,24 @@ def soak(
             "--minutes", min=1, max=1440, help="How long; 30 for certificates, 10 for sealed."
         ),
     ] = None,
+    messages: Annotated[
+        int,
+        typer.Option("--messages", min=1000, help="malformed: mutations; a tenth as many logins."),
+    ] = 100_000,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Calls, registrations and handshakes go on while certificates are replaced; exit 1 when not.
+    """Calls go on while certificates are replaced, or under malformed messages; exit 1 when not.
 
     certificates: every certificate lives 3 minutes, and is renewed again and again. sealed: the
     Vault is sealed while every certificate falls due, then unsealed. Ten calls are always up, and
     every listener is asked for a verified TLS handshake three times a second. A Ctrl-C ends it
     early, with its report. Afterwards certificates have their ordinary life again; of a run that
     was killed, the next soak or `./voip up` sees to that.
+
+    malformed: RFC 4475's messages, mutations of valid ones over TLS and WSS, oversized ones, slow
+    clients and bad logins, from 150 addresses of the lab's outside. Calls are made meanwhile and
+    their audio is verified; no process may have ended, no memory may be lost. It takes as long as
+    --messages says.
 
     \b
     JSON: {soak, ok, broken: [promise], minutes, began, life_s,
@@ -41,17 +51,35 @@ def soak(
               failures: [{at, caller, callee, is_held, reason}]},
       handshakes: {listeners, done, failed, failures: [{host, listener, at, reason}]},
       daemons: {watched, restarted: [what]}, sealed: {for_s, calls_made, until_the_end} or null}.
+    Of malformed: {soak, ok, broken, messages, logins, sources, seconds, attacks: {torture,
+      oversized, mutations, slow, logins}, parsed: {counter: count},
+      calls: [{from, to, ok, step, reason}], restarted, banned,
+      before, after: {pids, resident_kib, pool_kib}}.
     Kept in .voip/soak/ as well.
     \b
     Examples:
       ./voip soak certificates
       ./voip soak certificates --minutes 5 --json
       ./voip soak sealed
+      ./voip soak malformed --messages 10000 --json
     """
+    if kind is Kind.malformed:
+        _malformed(messages, as_json)
+        return
     from voip_stack.soak.report import table
     from voip_stack.soak.run import run
 
     report = run(kind, minutes or MINUTES[kind])
+    typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else table(report))
+    if report.broken:
+        raise typer.Exit(1)
+
+
+def _malformed(messages: int, as_json: bool) -> None:
+    from voip_stack.malformed.report import table
+    from voip_stack.malformed.run import run
+
+    report = run(messages, messages // 10)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else table(report))
     if report.broken:
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from voip_stack import paths, providers
 from voip_stack.call.deployed import deployed
@@ -101,7 +102,7 @@ def run(kind: str, minutes: float) -> Report:
             report = KINDS[kind](pillar, provider, steps, minutes)
         finally:
             recover(pillar, steps)
-        _keep(report)
+        keep(report.kind, report.as_dict())
     return report
 
 
@@ -199,10 +200,11 @@ def _report(kind: str, minutes: float, life_s: int) -> Report:
     return Report(kind, minutes, time.strftime("%Y-%m-%dT%H:%M:%S%z"), life_s)
 
 
-def _keep(report: Report) -> None:
+def keep(kind: str, data: dict[str, Any]) -> None:
+    """Keep a soak's report in the state directory, and of the older ones RECORDS_KEPT."""
     directory = paths.state_dir() / "soak"
     directory.mkdir(exist_ok=True)
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{report.kind}.json"
-    write_atomic(directory / name, json.dumps(report.as_dict(), indent=1) + "\n")
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}.json"
+    write_atomic(directory / name, json.dumps(data, indent=1) + "\n")
     for old in sorted(directory.glob("*.json"))[:-RECORDS_KEPT]:
         old.unlink()

@@ -1,0 +1,71 @@
+"""The proxy's processes and memory: which ones live, what is resident, what of the pool is used."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+
+from voip_stack.master import client
+from voip_stack.providers.base import Provider
+
+# Run on the proxy's host: {pid: KiB}, the proportional set size of each process. Without what is
+# mapped to be shared, which is the pool: of that the proxy itself knows how much is used, and its
+# pages stay resident once one has touched them.
+PROGRAM = """
+import json, pathlib, re
+found = {}
+for path in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if (path / "comm").read_text().strip() != "kamailio":
+            continue
+        size = is_shared = 0
+        for line in (path / "smaps").read_text().splitlines():
+            if mapping := re.match(r"[0-9a-f]+-[0-9a-f]+ ...(.) ", line):
+                is_shared = mapping[1] == "s"
+            elif line.startswith("Pss:") and not is_shared:
+                size += int(line.split()[1])
+        found[path.name] = size
+    except OSError:
+        pass
+print(json.dumps(found))
+"""
+FLAT = 0.05
+SETTLE_S, LOOK_EVERY_S = 45.0, 3.0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """pids: of every process. resident_kib: of all of them together, without the shared pool.
+    pool_kib: what is used of that."""
+
+    pids: tuple[int, ...]
+    resident_kib: int
+    pool_kib: int
+
+    def is_flat_after(self, before: Memory) -> bool:
+        """Neither has grown by more than 5 %."""
+        return (
+            self.resident_kib <= before.resident_kib * (1 + FLAT)
+            and self.pool_kib <= before.pool_kib * (1 + FLAT)
+        )  # fmt: skip
+
+
+def look(provider: Provider, host: str) -> Memory:
+    """As it is now."""
+    done = provider.run(host, ["python3", "-"], stdin=PROGRAM.encode())
+    sizes = {int(pid): kib for pid, kib in json.loads(done.stdout).items()}
+    pool = client.call(host, "kamailio.rpc", "core.shmmem")
+    return Memory(tuple(sorted(sizes)), sum(sizes.values()), int(pool["real_used"]) // 1024)
+
+
+def settled(provider: Provider, host: str, before: Memory | None = None) -> Memory:
+    """Once what was in flight is given back: flat after `before`, else no longer shrinking."""
+    deadline = time.monotonic() + SETTLE_S
+    now = look(provider, host)
+    while time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+        last, now = now, look(provider, host)
+        if now.is_flat_after(before) if before else now.pool_kib >= last.pool_kib:
+            break
+    return now
