@@ -26,6 +26,10 @@ BENCHES = {
         "voip_stack.bench.media",
         "SRTP streams, ours and upstream's defaults, under qemu: CPU, loss, jitter at each level",
     ),
+    "subscribers": (
+        "voip_stack.bench.subscribers",
+        "100,000 subscribers: loaded, left alone, one added and registered",
+    ),
     "apply": ("voip_stack.bench.apply", "state.apply on all hosts when nothing is to do"),
 }
 

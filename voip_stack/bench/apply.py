@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 from voip_stack import paths
+from voip_stack.bench import pressed
 from voip_stack.bench.report import Result
 from voip_stack.master import client
 from voip_stack.master.results import HostResult, parse, slowest
@@ -23,7 +20,7 @@ SLOWEST = 12
 def run(rounds: int) -> list[Result]:
     """Wall time of `salt '*' state.apply` from the command line, then where it goes."""
     hosts = load(paths.pillar_dir()).minions()
-    walls = [_wall() for _ in range(rounds)]
+    walls = [pressed.state_apply("*")[0] for _ in range(rounds)]
     job = client.apply(hosts)
     if job.silent:
         raise Problem(f"No answer from {', '.join(job.silent)}", f"job {job.jid}", "./voip status")
@@ -41,21 +38,6 @@ def run(rounds: int) -> list[Result]:
     for host, state, seconds in slowest(results, SLOWEST):
         numbers.append(Result(f"{host}: {state}", seconds, "s"))
     return numbers
-
-
-def _wall() -> float:
-    program = str(Path(sys.executable).with_name("salt"))
-    command = [program, "-c", str(paths.master_dir()), "*", "state.apply"]
-    started = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    took = time.monotonic() - started
-    if done.returncode:
-        raise Problem(
-            f"salt '*' state.apply failed: {done.stderr.strip()[-500:]}",
-            "",
-            "./voip up, ./voip status",
-        )
-    return took
 
 
 def _refuse_failures(results: list[HostResult]) -> None:

@@ -35,6 +35,7 @@ def bench(
       ./voip bench repair --service kamailio --rounds 3
       ./voip bench reloads
       ./voip bench renewal
+      ./voip bench subscribers --check
     """
     from voip_stack import bench as benches
 

@@ -1,0 +1,27 @@
+"""`salt ... state.apply` as somebody types it: how long until the prompt is back, the returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from voip_stack import paths
+from voip_stack.problem import Problem
+
+
+def state_apply(target: str, timeout_s: int = 600) -> tuple[float, dict[str, Any]]:
+    """(seconds, {host: its return}). Problem when Salt fails or a state does."""
+    program = str(Path(sys.executable).with_name("salt"))
+    command = [program, "-c", str(paths.master_dir()), "--out=json", "--static"]
+    command += [f"--timeout={timeout_s}", target, "state.apply"]
+    started = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.monotonic() - started
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip())[-500:]
+        raise Problem(f"salt '{target}' state.apply failed: {said}", "", "./voip up, ./voip status")
+    return seconds, json.loads(done.stdout)
