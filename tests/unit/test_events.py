@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,13 @@ def signed(home, host="sip-1", kind="service/down", **data):
     return voip_event.signed({"id": host, "pki_dir": str(home)}, kind, **data)
 
 
+def stamp(seconds_ago):
+    """The time that Salt writes on an event when it reaches the bus."""
+    return (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
+
+
 def test_both_forms_on_the_bus_are_read(home, verifier):
-    beacon = signed(home, service="kamailio") | {"id": "sip-1", "_stamp": "2026-01-01T00:00:00"}
+    beacon = signed(home, service="kamailio") | {"id": "sip-1", "_stamp": stamp(0)}
     sent = {"id": "sip-1", "tag": "voip/event/x", "data": signed(home, service="kamailio")}
     for received in (beacon, sent):
         event = verifier.verify(received, HOSTS)
@@ -104,6 +110,24 @@ def test_old_and_future_events_are_not_believed(home, verifier, monkeypatch):
         monkeypatch.setattr(time, "time", lambda hours=hours: real() + hours * 3600)
         with pytest.raises(NotBelieved, match="clock"):
             verifier.verify(genuine, HOSTS)
+
+
+def test_an_event_does_not_grow_old_behind_others(home, verifier, monkeypatch):
+    """It reached the bus at once, and the reactor an hour later; its replay then is one still."""
+    genuine, real = signed(home) | {"_stamp": stamp(0)}, time.time
+    verifier.started -= 1
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    verifier.verify(genuine, HOSTS)
+    with pytest.raises(NotBelieved, match="received before"):
+        verifier.verify(genuine | {"_stamp": stamp(-WINDOW_S + 1)}, HOSTS)
+
+
+@pytest.mark.parametrize("late", ["now", None, 7, "3026-01-01T00:00:00+00:00"])
+def test_a_stamp_makes_nothing_younger(home, verifier, monkeypatch, late):
+    genuine, real = signed(home) | {"_stamp": late}, time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    with pytest.raises(NotBelieved, match="clock"):
+        verifier.verify(genuine, HOSTS)
 
 
 def test_an_event_is_believed_once(home, verifier):

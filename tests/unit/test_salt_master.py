@@ -26,3 +26,14 @@ def test_it_forgets_what_importlib_forgets(monkeypatch):
     assert salt_master._invalidate is importlib.invalidate_caches
     salt_master.invalidate_caches()
     assert "/nowhere/python.zip" not in sys.path_importer_cache
+
+
+def test_the_reactor_prints_nothing(monkeypatch):
+    from salt.utils import reactor
+
+    monkeypatch.setattr(reactor, "ReactWrap", reactor.ReactWrap)
+    salt_master.silence_reactor()
+    wrap = reactor.ReactWrap(
+        {"reactor_refresh_interval": 60, "reactor_worker_threads": 0, "reactor_worker_hwm": 1}
+    )
+    assert wrap.opts["quiet"] is True

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-# How far a VM's clock may be off, and how long a nonce is remembered.
+# How far a VM's clock may be off, and how long an event may be on its way to the master's bus.
 WINDOW_S = 60
+# How long a nonce is remembered. An event is fresh within a window before and after it was sent, so
+# two windows would do; the reactor's threads take events in almost the order in which they came.
+NONCE_S = 4 * WINDOW_S
 LARGEST_BYTES = 16384
 SIGNED = ("host", "kind", "data", "time", "nonce")
 
@@ -73,7 +77,7 @@ class Verifier:
         if host not in hosts:
             raise NotBelieved("event/unknown-host", host, "no such host in the topology")
         self._check_signature(envelope)
-        self._check_time(envelope)
+        self._check_time(envelope, _arrived(received))
         return Event(host, kind, envelope["data"], envelope["time"])
 
     def _check_signature(self, envelope: dict[str, Any]) -> None:
@@ -91,19 +95,30 @@ class Verifier:
             detail = f"{envelope['kind'][:60]}: signed by another key than this host's"
             raise NotBelieved("event/forged", host, detail) from None
 
-    def _check_time(self, envelope: dict[str, Any]) -> None:
-        now, sent = time.time(), envelope["time"]
+    def _check_time(self, envelope: dict[str, Any], arrived: float) -> None:
+        sent = envelope["time"]
         host, kind = envelope["host"], envelope["kind"][:60]
-        if abs(now - sent) > WINDOW_S:
-            detail = f"{kind}: {now - sent:+.0f} s old; a replay, or a clock that is wrong"
+        if abs(arrived - sent) > WINDOW_S:
+            detail = f"{kind}: {arrived - sent:+.0f} s old; a replay, or a clock that is wrong"
             raise NotBelieved("event/stale", host, detail)
         if sent < self.started - 1:
             raise NotBelieved("event/before-start", host, f"{kind}: from before the master's start")
         with self._lock:
-            self._seen = {n: t for n, t in self._seen.items() if now - t < 2 * WINDOW_S}
+            self._seen = {n: t for n, t in self._seen.items() if arrived - t < NONCE_S}
             if envelope["nonce"] in self._seen:
                 raise NotBelieved("event/replayed", host, f"{kind}: received before")
-            self._seen[envelope["nonce"]] = now
+            self._seen[envelope["nonce"]] = arrived
+
+
+def _arrived(received: dict[str, Any]) -> float:
+    """When the event reached the bus, seconds of the epoch. Salt writes it there over whatever the
+    sender has put, so an event does not grow old behind others that are worked on."""
+    now = time.time()
+    try:
+        stamp = datetime.fromisoformat(received["_stamp"])
+    except (KeyError, TypeError, ValueError):
+        return now
+    return min(now, stamp.replace(tzinfo=stamp.tzinfo or UTC).timestamp())
 
 
 def _envelope(received: Any) -> dict[str, Any]:

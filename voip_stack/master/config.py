@@ -92,6 +92,9 @@ def master_options(
         "gather_job_timeout": 10,
         "presence_events": False,
         "keep_jobs_seconds": 86400,
+        # Named by Salt's class. What a runner returns is not kept: each event of a minion is such
+        # a job, and to keep it Salt lists every accepted key. What came of it is on our own record.
+        "runnerclient_returns": False,
         "state_output": "mixed",
         "state_verbose": False,
         "state_output_pct": False,
