@@ -30,6 +30,7 @@ BENCHES = {
         "voip_stack.bench.subscribers",
         "100,000 subscribers: loaded, left alone, one added and registered",
     ),
+    "salt": ("voip_stack.bench.salt", "a master with 500 simulated minions: answers and events"),
     "apply": ("voip_stack.bench.apply", "state.apply on all hosts when nothing is to do"),
 }
 
@@ -40,7 +41,7 @@ def titles() -> dict[str, str]:
     return {name: title for name, (_, title) in BENCHES.items()}
 
 
-def run(name: str, rounds: int | None = None, **more: str | None) -> Report:
+def run(name: str, rounds: int | None = None, **more: str | int | None) -> Report:
     """Run one bench. more: its own options. Problem for a name or an option that is none."""
     if name not in BENCHES:
         raise Problem(f"There is no bench {name}", "", f"one of {', '.join(BENCHES)}", code=2)

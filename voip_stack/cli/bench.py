@@ -21,6 +21,9 @@ def bench(
         str | None,
         typer.Option("--service", help="repair, reloads, renewal: only this one, as kamailio."),
     ] = None,
+    minions: Annotated[
+        int | None, typer.Option("--minions", min=1, help="salt: how many are simulated.")
+    ] = None,
 ) -> None:
     """Measure, and compare with the goals.
 
@@ -36,6 +39,7 @@ def bench(
       ./voip bench reloads
       ./voip bench renewal
       ./voip bench subscribers --check
+      ./voip bench salt --minions 100
     """
     from voip_stack import bench as benches
 
@@ -43,7 +47,7 @@ def bench(
         for key, title in benches.titles().items():
             typer.echo(f"{key:<14}{title}")
         return
-    report = benches.run(name, rounds, service=service)
+    report = benches.run(name, rounds, service=service, minions=minions)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else benches.table(report))
     if check and not report.is_met:
         raise typer.Exit(1)
