@@ -18,6 +18,8 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "rtpengine"
 
+# For its version or its options: a host that starts everything at once needs seconds for that.
+_SAID_S = 30
 _BINARY = "/usr/bin/rtpengine"
 _TIMEOUT_S = 2.0
 _LARGEST = 65535
@@ -186,7 +188,7 @@ def _said(option):
     """What the daemon's binary writes when it gets only this option."""
     try:
         done = subprocess.run(
-            [_BINARY, option], capture_output=True, text=True, timeout=5, check=True
+            [_BINARY, option], capture_output=True, text=True, timeout=_SAID_S, check=True
         )
     except (OSError, subprocess.SubprocessError) as err:
         raise CommandExecutionError(f"{_BINARY}: {err}") from err
