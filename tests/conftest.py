@@ -25,6 +25,11 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"{item.nodeid} was not run, which counts as a failure: {reason}"
 
 
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(told.AtOnce(config))
+
+
 def pytest_xdist_make_scheduler(config, log):
     return ByKind(config, log)
 

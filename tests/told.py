@@ -22,6 +22,18 @@ def take_over(worker) -> None:
         TOLD.setdefault(section, []).extend(texts)
 
 
+class AtOnce:
+    """A plugin of the process that prints: a run takes long, so a failure is named at once."""
+
+    def __init__(self, config):
+        self._config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            reporter = self._config.pluginmanager.getplugin("terminalreporter")
+            reporter.write_line(f"\nfailed in {report.when}: {report.nodeid}", red=True)
+
+
 def show(terminalreporter) -> None:
     for section, texts in TOLD.items():
         terminalreporter.section(section)
