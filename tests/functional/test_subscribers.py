@@ -342,17 +342,10 @@ def test_more_to_a_document_than_the_vault_takes_strings(sip, postgresql):
     assert len(rows(postgresql)) == 1200
 
 
-def test_ten_thousand_in_seconds(sip, postgresql):
-    import time
-
+def test_ten_thousand_at_once(sip, postgresql):
     numbers = [str(number) for number in range(100_000, 110_000)]
     with declared(sip, *numbers):
-        started = time.monotonic()
         ret = sip.states.subscribers.managed(REALM)
-        assert time.monotonic() - started < 20
         assert ret.changes["added"]["count"] == 10_000
-        started = time.monotonic()
-        again = sip.states.subscribers.managed(REALM)
-        assert time.monotonic() - started < 2
-        assert again.changes == {}
+        assert sip.states.subscribers.managed(REALM).changes == {}
     assert len(rows(postgresql)) == 10_000

@@ -132,8 +132,8 @@ def test_a_call_that_ends_while_measured():
     remote.events.append(Event("a", "CALL_CLOSED", 1.0, {"param": "Connection reset by peer"}))
     started = time.monotonic()
     with pytest.raises(CallError, match="ended early: Connection reset by peer"):
-        talk.hold(5)
-    assert time.monotonic() - started < 1
+        talk.hold(60)
+    assert time.monotonic() - started < 30
 
 
 def test_tones_start_after_the_answer_and_stop_before_hang_up():

@@ -161,7 +161,7 @@ def test_the_prober_is_a_process_that_is_read_without_waiting(tmp_path):
         while not found and time.monotonic() < deadline:
             start = time.monotonic()
             found = voip_health_watch.changes(config, time.time())
-            assert time.monotonic() - start < 1
+            assert time.monotonic() - start < 5
             time.sleep(0.05)
         ((kind, data),) = found
         assert (kind, data["what"]) == ("service/down", "sql: No such file or directory")
