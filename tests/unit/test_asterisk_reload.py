@@ -8,6 +8,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 PORTS = {"sip-tls": 5061, "ami": 5038, "ari": 8088}
 NEW, OLD = "ab" * 32, "cd" * 32
+BUSY = "no handshake (TimeoutError)"
 MANAGERS = [
     "hold 5038 8088",
     "module reload http",
@@ -24,7 +25,7 @@ def asterisk(monkeypatch):
     spec = importlib.util.spec_from_file_location("reloaded_asterisk", path)
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
-    loaded.done, loaded.shows = [], NEW
+    loaded.done, loaded.shows, loaded.busy = [], NEW, []
     say = loaded.done.append
     loaded.__pillar__ = {"voip": {"ports": {"asterisk": PORTS}}}
     loaded.__salt__ = {
@@ -33,7 +34,7 @@ def asterisk(monkeypatch):
         "asterisk_users.command": say,
         "voip_pki.fingerprint": lambda _: NEW,
         "voip_tls.shown": lambda _: {
-            "192.168.64.30:5061": loaded.shows,
+            "192.168.64.30:5061": loaded.busy.pop() if loaded.busy else loaded.shows,
             "192.168.64.30:5038": NEW,
         },
     }
@@ -46,7 +47,13 @@ def test_the_sip_listener_of_our_build_stays(asterisk):
     assert asterisk.done == MANAGERS
 
 
-@pytest.mark.parametrize("shows", [OLD, "no handshake (TimeoutError)"])
+def test_a_listener_that_is_only_busy_stays(asterisk):
+    asterisk.busy = [BUSY] * 3
+    assert asterisk.reload_certificate() is True
+    assert (asterisk.done, asterisk.busy) == (MANAGERS, [])
+
+
+@pytest.mark.parametrize("shows", [OLD, BUSY])
 def test_that_of_another_build_is_opened_anew_and_held(asterisk, shows):
     asterisk.shows = shows
     assert asterisk.reload_certificate() is True
