@@ -15,6 +15,7 @@ UNITS = {
     "redis": "redis-server",
     "callstore": "redis-server@calls",
     "rtpengine": "rtpengine-daemon",
+    "webphone": "voip-webphone",
 }
 
 

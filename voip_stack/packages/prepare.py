@@ -17,6 +17,8 @@ from voip_stack.packages.repository import write_index
 from voip_stack.packages.resolve import Choice, resolve
 from voip_stack.packages.sources import Request
 from voip_stack.pillar.schema import Pillar
+from voip_stack.problem import Problem
+from voip_stack.webphone import library
 
 
 def packages_dir() -> Path:
@@ -56,10 +58,27 @@ def prepare(
             RUNNING.stop()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+    _with_library(pillar, choices, cache)
     for choice in choices.values():
         progress(str(choice))
         publish(choice, packages_dir())
     return choices
+
+
+def _with_library(pillar: Pillar, choices: dict[str, Choice], cache: Cache) -> None:
+    """Put the web phone's library where Salt serves it. Without it there is no web phone."""
+    choice = choices.get("webphone")
+    if choice is None or choice.source is None:
+        return
+    try:
+        script = library.ensure(pillar.webphone.library, cache)
+    except Problem as problem:
+        choice.source = None
+        choice.tried.append({"source": "library", "result": str(problem)})
+        return
+    directory = packages_dir() / "webphone"
+    directory.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(script, directory / script.name)
 
 
 def request(pillar: Pillar, component: str) -> Request:

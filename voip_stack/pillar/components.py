@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from voip_stack.pillar.packages import Tarball, Word
+
 
 class Component(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -129,6 +131,19 @@ class Callstore(Component):
 
     maxmemory_mib: Annotated[int, Field(ge=16, le=1_048_576)] = 128
     users: dict[str, RedisUser] = {}
+
+
+class LibraryPart(Tarball):
+    """A release that the web phone's library is made of. main: what `require(module)` gives."""
+
+    module: Word
+    main: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\.js$")]
+
+
+class Webphone(Component):
+    """library: what the page's SIP library is made of; the first one is what the page uses."""
+
+    library: Annotated[list[LibraryPart], Field(min_length=1)]
 
 
 class Pgbouncer(Component):

@@ -259,6 +259,7 @@ class Pillar(Model):
     redis: component_models.Redis
     callstore: component_models.Callstore
     pgbouncer: component_models.Pgbouncer
+    webphone: component_models.Webphone
 
     @model_validator(mode="after")
     def _consistent(self) -> Pillar:
