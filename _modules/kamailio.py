@@ -105,7 +105,8 @@ def connections():
     Each: id, remote and local ("address:port"), tls ("TLSv1.3"), cipher, bits, server_name, state
     ("established", ...).
     """
-    return voip_kamailio.tls_connections(rpc("tls.list") or [])
+    found = voip_kamailio.tls_connections(rpc("tls.list") or [])
+    return found + voip_kamailio.websockets(rpc("core.tcp_list") or [], rpc("htable.dump", "wss"))
 
 
 def tls_connections():

@@ -324,6 +324,36 @@ def tls_connections(answer):
     return found
 
 
+def websockets(answer, ciphers):
+    """Normalise the secure WebSockets of what `core.tcp_list` answers, as `tls_connections` does.
+
+    ciphers: what `htable.dump wss` answers; routes/websocket.cfg writes that table.
+    """
+    told = {
+        entry["name"]: str(entry["value"]).partition(" ")
+        for row in ciphers or []
+        for entry in row.get("slot", [])
+    }
+    found = []
+    for item in answer:
+        if item.get("type") != "WSS":
+            continue
+        version, _, cipher = told.get(str(item.get("id")), (None, None, None))
+        found.append(
+            {
+                "id": item.get("id"),
+                "remote": _endpoint(item.get("src_ip"), item.get("src_port")),
+                "local": _endpoint(item.get("dst_ip"), item.get("dst_port")),
+                "tls": version,
+                "cipher": cipher,
+                "bits": None,
+                "server_name": None,
+                "state": "established" if item.get("state") == "CONN_OK" else item.get("state"),
+            }
+        )
+    return found
+
+
 def _endpoint(address, port):
     # Kamailio writes an IPv6 address with all its zeros, in brackets or not.
     if ":" in str(address):

@@ -6,6 +6,7 @@ kinds in a second one beside it, in the order of KINDS (tests/beside.py).
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -148,20 +149,12 @@ def bring_up() -> None:
 
 def _qemu() -> None:
     """The kernel tests' machine: packages that the host lacks for it are installed."""
-    from voip_stack.steps import Steps
-    from voip_stack.up import machine
-    from voip_stack.up.run import install
+    from voip_stack.up.run import install_missing
     from voip_stack.vm.image import PACKAGES
 
-    found = machine.look(PACKAGES)
-    plan = machine.plan(found)
-    if plan.problem:
-        raise plan.problem
-    if not found.is_root:
+    if os.geteuid():
         raise Problem("The kernel tests make a machine's disk, which needs root", "", "sudo")
-    if plan.install:
-        with Steps("test") as steps:
-            install(steps, plan.install, yes=True)
+    install_missing(PACKAGES, yes=True)
 
 
 def _say(text: str) -> None:

@@ -5,6 +5,7 @@ Nothing here skips: where the lab does not come up, each of its tests fails with
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -82,6 +83,20 @@ def vault_api(pillar):
 def salt():
     """salt("sip-1", "test.ping") -> that minion's return."""
     return client.call
+
+
+@pytest.fixture
+def media(pillar, salt):
+    """media(call_id) -> (host, legs): the relay that has this call, and its streams."""
+    hosts = [name for name, host in pillar.hosts.items() if "media" in host.roles]
+
+    def find(call_id):
+        for host in hosts:
+            with contextlib.suppress(Exception):
+                return host, salt(host, "rtpengine.legs", call_id)
+        raise AssertionError(f"no relay knows {call_id}")
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from voip_stack import vault
 from voip_stack.call import tones
+from voip_stack.call.browser import Browser
 from voip_stack.call.dialogue import CALLEE, CALLER, Dialogue
 from voip_stack.call.plan import CALLEE_RTP, CALLEE_TONE_HZ, CALLER_RTP, CALLER_TONE_HZ, make_plan
 from voip_stack.call.remote import Remote, remote_argv
@@ -15,6 +17,8 @@ from voip_stack.cli.hosts import pillar, provider_of
 from voip_stack.paths import ca_file
 
 NUMBERS = ("1001", "1002")
+# Profile of a leg, and whether RTPEngine has keys for it.
+SDES, DTLS = ("RTP/SAVP", True), ("UDP/TLS/RTP/SAVPF", True)
 
 
 @contextlib.contextmanager
@@ -25,14 +29,17 @@ def phones(
     prefix: tuple[str, ...] = (),
     names: Mapping[str, str] | None = None,
     by_ipv6: Collection[str] = (),
+    browsers: Collection[str] = (),
+    proxy: str = "kamailio",
 ):
     """Yield a Dialogue whose two parties are registered.
 
     prefix: goes before the agent's command in client-1, such as `ip netns exec NAME`; address: the
-    one that the user agents have there. by_ipv6: the numbers that come by IPv6. They are gone when
+    one that the user agents have there. by_ipv6: the numbers that come by IPv6. browsers: those
+    that are Chromium on the web phone's page. proxy: where all of them register. They are gone when
     the block ends.
     """
-    plan = make_plan(pillar(), *numbers, by_ipv6=by_ipv6)
+    plan = make_plan(pillar(), *numbers, by_ipv6=by_ipv6, browsers=browsers, proxy=proxy)
     passwords = vault.subscriber_passwords(numbers)
     sides = (
         (CALLER, CALLER_TONE_HZ, CALLER_RTP),
@@ -45,14 +52,22 @@ def phones(
             passwords[number],
             tone_hz=tone,
             rtp_ports=ports,
-            keying=way,
+            keying="dtls+ice" if number in browsers else way,
             address=address or plan.address_of(number),
         )
         for (ua, tone, ports), number, way in zip(sides, numbers, keying, strict=True)
     }
-    argv = provider_of().command("client-1", [*prefix, *remote_argv()])
-    with Remote(argv) as remote:
-        dialogue = Dialogue(remote, parties)
+    provider = provider_of()
+    argv = provider.command("client-1", [*prefix, *remote_argv()])
+    inside = partial(provider.network_command, "client-1")
+    with contextlib.ExitStack() as stack:
+        remote = stack.enter_context(Remote(argv))
+        devices = {
+            ua: stack.enter_context(Browser(remote, ua, settings, plan.page, inside))
+            for ua, settings in parties.items()
+            if settings.number in browsers
+        }
+        dialogue = Dialogue(remote, parties, devices)
         dialogue.open(ca_file().read_text(), names or plan.names)
         for ua in parties:
             dialogue.register(ua)
@@ -61,6 +76,11 @@ def phones(
         except Exception:
             print(logs(dialogue))
             raise
+
+
+def profiles(legs):
+    """{network: profile} of the two legs that RTPEngine has of a call."""
+    return {leg["interface"]: (leg["protocol"], bool(leg["srtp"])) for leg in legs}
 
 
 def call(dialogue):

@@ -1,7 +1,6 @@
 """Media of every kind of phone: keys by SDES or DTLS, behind NAT; and of nobody else."""
 
 import concurrent.futures
-import contextlib
 import json
 import subprocess
 import wave
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.phones import call, heard, phones, talk
+from tests.lab.phones import DTLS, SDES, call, heard, phones, profiles, talk
 from voip_stack.call.dialogue import CALLEE, CALLER
 from voip_stack.call.tones import judge
 from voip_stack.paths import checkout
@@ -85,20 +84,6 @@ def intrude(provider):
 
 
 @pytest.fixture
-def media(pillar, salt):
-    """media(call_id) -> (host, legs): the relay that has this call, and its streams."""
-    hosts = [name for name, host in pillar.hosts.items() if "media" in host.roles]
-
-    def find(call_id):
-        for host in hosts:
-            with contextlib.suppress(Exception):
-                return host, salt(host, "rtpengine.legs", call_id)
-        raise AssertionError(f"no relay knows {call_id}")
-
-    return find
-
-
-@pytest.fixture
 def feature(on, pillar, eventually):
     """feature("1002", "dtls"): the proxies know it, as the pillar makes them know it."""
     proxies = [name for name, host in pillar.hosts.items() if "sip" in host.roles]
@@ -134,13 +119,6 @@ def dtls_callee(feature):
 @pytest.fixture
 def recorded_caller(feature):
     feature("1001", "record")
-
-
-def profiles(legs):
-    return {leg["interface"]: (leg["protocol"], bool(leg["srtp"])) for leg in legs}
-
-
-SDES, DTLS = ("RTP/SAVP", True), ("UDP/TLS/RTP/SAVPF", True)
 
 
 @pytest.mark.parametrize("caller", ["sdes", "dtls+ice"])

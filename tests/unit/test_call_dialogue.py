@@ -110,7 +110,7 @@ def test_a_call_that_fails(name):
         (("a", "REGISTER_FAIL", "401 Unauthorized"), 401, "401 Unauthorized"),
         (("a", "REGISTER_FAIL", "403 Forbidden"), 403, "403 Forbidden"),
         (("a", "REGISTER_FAIL", "Protocol error [71]"), None, "certificate"),
-        (("a", "ENDED", "1"), None, "baresip ended"),
+        (("a", "ENDED", "1"), None, "user agent ended"),
         (("b", "REGISTER_OK", "200 OK"), None, "no answer within"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from voip_stack import paths
 from voip_stack.call.evidence import Channel, Connection, MediaStream, channels, streams
-from voip_stack.call.failure import CallError
+from voip_stack.call.failure import CallError, UnsettledError
 from voip_stack.call.legs import Party, build_legs, channel_of
 from voip_stack.call.plan import make_plan
 from voip_stack.call.report import CallReport, as_json
@@ -72,6 +72,27 @@ def test_a_good_call_has_four_legs(facts):
 def test_an_echo_has_two(facts):
     facts |= {"callee": None, "streams_b": None, "channel_b": None}
     assert len(build_legs(**facts)) == 2
+
+
+def test_rtcp_beside_rtp_is_no_packet_of_audio(facts):
+    """A browser's RTCP comes by the port of its RTP, and RTPEngine counts both."""
+    facts["caller"] = dataclasses.replace(facts["caller"], is_muxed=True)
+    facts["streams_a"][0] = dataclasses.replace(facts["streams_a"][0], packets=203)
+    legs = build_legs(**facts)
+    assert [(leg.forward.received, leg.forward.lost) for leg in legs[:2]] == [(200, 0), (200, 0)]
+    facts["channel_a"] = dataclasses.replace(facts["channel_a"], received=197)
+    assert [leg.forward.lost for leg in build_legs(**facts)[:2]] == [3, 0]
+    facts["streams_a"][0] = dataclasses.replace(facts["streams_a"][0], packets=196)
+    with pytest.raises(UnsettledError, match="RTPEngine 196"):
+        build_legs(**facts)
+
+
+def test_media_by_ice_may_be_of_the_other_family(facts):
+    state = dataclasses.replace(facts["caller"].state, address="fd64::100")
+    facts["caller"] = dataclasses.replace(facts["caller"], state=state)
+    stream = facts["streams_a"][0]
+    facts["streams_a"][0] = dataclasses.replace(stream, remote="[fd64::100]:20000")
+    assert len(build_legs(**facts)) == 4
 
 
 def test_loss_is_placed_on_its_hop_and_way(facts):

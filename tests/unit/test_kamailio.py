@@ -178,6 +178,21 @@ def test_connections():
     }
 
 
+def test_a_secure_websocket_is_a_tls_connection_with_what_its_handshake_told():
+    row = {"id": 30, "type": "WSS", "state": "CONN_OK", "src_ip": "198.18.64.100",
+           "src_port": 58576, "dst_ip": "198.18.64.10", "dst_port": 8444}  # fmt: skip
+    slot = [{"name": "30", "value": "TLSv1.3 TLS_AES_256_GCM_SHA384", "type": "str"}]
+    answer = [row, row | {"id": 31, "type": "TLS"}, row | {"id": 32}]
+    found = voip_kamailio.websockets(answer, [{"entry": 1373, "size": 1, "slot": slot}])
+    assert [(item["id"], item["tls"], item["cipher"]) for item in found] == [
+        (30, "TLSv1.3", "TLS_AES_256_GCM_SHA384"),
+        (32, None, None),
+    ]
+    assert found[0]["remote"] == "198.18.64.100:58576"
+    assert found[0]["local"] == "198.18.64.10:8444"
+    assert found[0]["state"] == "established"
+
+
 @pytest.mark.parametrize(
     ("description", "expected"),
     [
@@ -285,6 +300,7 @@ def test_a_refusal_is_told(proxy):
 def test_status_of_a_running_proxy(proxy):
     proxy |= {key.split()[0]: value for key, value in RPC.items()}
     proxy["stats.get_statistics"] = RPC["stats.get_statistics usrloc:"]
+    proxy["core.tcp_list"] = []
     found = module.status()
     assert found["dialogs"] == 1
     assert found["registered_users"] == 2

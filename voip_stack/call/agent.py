@@ -137,6 +137,18 @@ def _socket_inodes(pid: int) -> set[str]:
     return found
 
 
+def tcp_connections(pid: int) -> list[dict[str, str]]:
+    """A process' established TCP connections, {"local", "remote"}, in whatever network it is."""
+    inodes = _socket_inodes(pid)
+    tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6")]
+    return [
+        row
+        for table in tables
+        if table.exists()  # no tcp6 on a host without IPv6
+        for row in parse_tcp_table(table.read_text(), inodes)
+    ]
+
+
 class NameServer(asyncio.DatagramProtocol):
     """A name server on loopback that knows the proxy and nothing else."""
 
@@ -265,15 +277,7 @@ class UserAgent:
         return await asyncio.wait_for(future, START_DEADLINE_S)
 
     def sockets(self) -> list[dict[str, str]]:
-        pid = self.process.pid
-        inodes = _socket_inodes(pid)
-        tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6")]
-        return [
-            row
-            for table in tables
-            if table.exists()  # no tcp6 on a host without IPv6
-            for row in parse_tcp_table(table.read_text(), inodes)
-        ]
+        return tcp_connections(self.process.pid)
 
     def latest(self, name: str, size: int) -> bytes:
         """The last `size` bytes that were written to a file since the last call, and empty it.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from voip_stack import paths, providers, vault
+from voip_stack.call.chromium import Inside
 from voip_stack.call.outside import from_here
 from voip_stack.call.plan import Plan
 from voip_stack.call.run import Platform
@@ -30,14 +31,17 @@ def deployed(plan: Plan) -> tuple[Platform, Plan]:
 
     provider = providers.deployed(load(paths.pillar_dir()))
     command: Callable[[str, Sequence[str]], Sequence[str]] = provider.command
+    inside: Inside = partial(provider.network_command, plan.outside.name)
     if provider.name != "lab":
         # Only the lab has a guest for the outside: elsewhere this machine is the outside.
         plan, command = from_here(plan)
+        inside = list
     return (
         Platform(
             ca_pem=ca_pem,
             passwords=vault.subscriber_passwords,
             command=command,
+            inside=inside,
             ask=partial(client.call, timeout_s=ASK_DEADLINE_S),
         ),
         plan,

@@ -1,6 +1,6 @@
 """What the user agents do in one call, from registration to hang-up, and what they saw of it.
 
-Only the user agents take part: this runs against any proxy. Each step waits for baresip's own
+Only the user agents take part: this runs against any proxy. Each step waits for the device's own
 event with a deadline; a call that ends too early ends the step with the SIP answer.
 """
 
@@ -10,15 +10,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from voip_stack.call.device import Baresip, Device
 from voip_stack.call.failure import CallError, sip_code
 from voip_stack.call.remote import Event, Remote
 from voip_stack.call.useragent import (
-    QUIET,
     RECORDING,
     SAMPLE_BYTES,
     Settings,
     StreamState,
-    parse_audio_debug,
     parse_secure_event,
 )
 
@@ -47,9 +46,18 @@ class Setup:
 class Dialogue:
     """The user agents of one call: always the caller, and the callee when it is one of ours."""
 
-    def __init__(self, remote: Remote, parties: Mapping[str, Settings]):
+    def __init__(
+        self,
+        remote: Remote,
+        parties: Mapping[str, Settings],
+        devices: Mapping[str, Device] | None = None,
+    ):
+        """devices: the parties' user agents; who has none here uses baresip."""
         self.remote = remote
         self.parties = dict(parties)
+        self.devices: dict[str, Device] = {
+            ua: Baresip(remote, ua, settings) for ua, settings in parties.items()
+        } | dict(devices or {})
         self._states: dict[str, StreamState] = {}
         self._dialled = 0
 
@@ -58,16 +66,15 @@ class Dialogue:
         return CALLEE in self.parties
 
     def open(self, ca_pem: str, names: Mapping[str, str]) -> None:
-        """Start one baresip per party. names: {name: its addresses, with spaces between}."""
-        for ua, settings in self.parties.items():
-            files = {"ca.crt": ca_pem}
-            self.remote.open(ua, settings.config(), files, dict(names), settings.is_ipv6)
+        """Start every party's device. names: {name: its addresses, with spaces between}."""
+        for device in self.devices.values():
+            device.open(ca_pem, names)
 
     def register(self, ua: str) -> None:
         """Register over TLS. Raises CallError with the SIP code of the refusal."""
         settings = self.parties[ua]
         since = self.remote.position()
-        self.remote.command(ua, "uanew", settings.account(), quiet=True)
+        self.devices[ua].register()
         if not settings.register_s:
             return
         event = self.remote.wait(
@@ -84,23 +91,22 @@ class Dialogue:
         is_busy: the callee refuses with 486 instead of answering.
         """
         self._dialled = self.remote.position()
-        answer = self.remote.command(CALLER, "dial", uri)
-        call_id_a = answer.partition("call id:")[2].strip()
+        call_id_a = self.devices[CALLER].dial(uri)
         start = self._await(CALLER, ["CALL_LOCAL_SDP"], "call", ANSWER_DEADLINE_S)
-        if "call id:" not in answer:
-            raise CallError("call", f"baresip placed no call: {answer.strip() or 'no word'}")
+        if call_id_a is None:
+            raise CallError("call", f"{self.parties[CALLER].number} placed no call")
         ring, call_id_b = None, None
         if self.has_callee:
             incoming = self._await(CALLEE, ["CALL_INCOMING"], "call", RING_DEADLINE_S)
             call_id_b = str(incoming.data.get("id", "")) or None
             ring = self._await(CALLER, ["CALL_RINGING", "CALL_PROGRESS"], "ring", RING_DEADLINE_S)
-            self.remote.command(CALLEE, "hangup" if is_busy else "accept")
+            callee = self.devices[CALLEE]
+            callee.refuse() if is_busy else callee.accept()
         step = "answer" if self.has_callee else "call"
         established = self._await(CALLER, ["CALL_ESTABLISHED"], step, ANSWER_DEADLINE_S)
         if self.has_callee:
             self._await(CALLEE, ["CALL_ESTABLISHED"], "answer", ANSWER_DEADLINE_S)
         return Setup(
-            # With ICE the call is placed, and gets its id, once the candidates are gathered.
             call_id_a=call_id_a or str(established.data.get("id", "")),
             call_id_b=call_id_b,
             ring_ms=None if ring is None else round((ring.time_s - start.time_s) * 1000),
@@ -116,7 +122,7 @@ class Dialogue:
                 and self._next({ua: ["CALL_MENC"]}, DTLS_DEADLINE_S) is None
             ):
                 raise CallError("", f"{settings.number} got no keys by DTLS", ua=ua)
-            self.remote.command(ua, "ausrc", settings.tone())
+            self.devices[ua].play()
         for ua, settings in self.parties.items():
             event = self._next({ua: ["CALL_RTPESTAB"]}, MEDIA_DEADLINE_S)
             if event is None:
@@ -137,8 +143,8 @@ class Dialogue:
 
     def stop_tones(self) -> None:
         """Make every party quiet on the wire; the call stays up."""
-        for ua in self.parties:
-            self.remote.command(ua, "ausrc", QUIET)
+        for device in self.devices.values():
+            device.quiet()
 
     def tone_s(self, ua: str) -> float:
         """For how long this party played its tone, by the packets that it sent."""
@@ -177,7 +183,7 @@ class Dialogue:
 
     def hang_up(self) -> None:
         """The caller hangs up; every party has to see the end of the call."""
-        self.remote.command(CALLER, "hangup")
+        self.devices[CALLER].hang_up()
         for ua in self.parties:
             wanted = {ua: ["CALL_CLOSED", "ENDED"]}
             if self.remote.wait(wanted, HANGUP_DEADLINE_S, since=self._dialled) is None:
@@ -185,7 +191,7 @@ class Dialogue:
                 raise CallError("", f"{number} did not see the end of the call", ua=ua)
 
     def recording(self, ua: str) -> bytes:
-        return self.remote.read(ua, RECORDING)
+        return self.devices[ua].recording()
 
     def hears(self, ua: str, seconds: float) -> list[int]:
         """What this party heard last: samples of at most so long, new since the last such call."""
@@ -195,9 +201,7 @@ class Dialogue:
 
     def states(self) -> dict[str, StreamState]:
         """Each party's counters as they are; of `streams`, which waits until they stand still."""
-        return {
-            ua: parse_audio_debug(self.remote.command(ua, "audio_debug")) for ua in self.parties
-        }
+        return {ua: device.state() for ua, device in self.devices.items()}
 
     def _next(self, wanted: dict[str, list[str]], timeout_s: float) -> Event | None:
         """Wait for a wanted event, or for any party's end of the call."""
@@ -228,7 +232,7 @@ class Dialogue:
 
     def _explain(self, event: Event) -> str:
         if event.kind == "ENDED":
-            return f"baresip ended ({event.text})"
+            return f"the user agent ended ({event.text})"
         if event.kind == "REGISTER_FAIL" and event.text.startswith("Protocol error"):
             name = self.parties[event.ua].proxy_name
             return f"TLS with the proxy failed: its certificate is not our CA's, or not for {name}"

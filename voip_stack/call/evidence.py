@@ -96,7 +96,9 @@ def _channel(row: dict[str, Any]) -> Channel:
             call_id=str(row["call_id"]),
             application=str(row["application"]),
             codec=str(row["codec"]),
-            is_secure=bool(row["secure_signaling"] and row["secure_media"]),
+            # What it says of signalling it reads off the device's Contact, which of a browser is
+            # `transport=ws`. How it is connected itself, the proxy tells: see `connections`.
+            is_secure=bool(row["secure_media"]),
             received=int(row["rx"]["packets"]),
             sent=int(row["tx"]["packets"]),
             jitter_ms=row["rx"].get("jitter_ms"),

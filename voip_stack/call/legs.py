@@ -20,7 +20,8 @@ from voip_stack.call.useragent import StreamState
 class Party:
     """One user agent's own view of the call.
 
-    socket: "address:port" of its end of the TLS connection to the proxy.
+    socket: "address:port" of its end of the TLS connection to the proxy. is_muxed: its RTCP comes
+    by the port of its RTP (RFC 5761).
     """
 
     number: str
@@ -28,6 +29,7 @@ class Party:
     suite: str | None
     state: StreamState
     jitter_ms: float | None
+    is_muxed: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def build_legs(
     """The hops in the order of the call: two for a call that the PBX answers, else four."""
     outer_a, inner_a = _sides(streams_a, plan, caller)
     a_sent, a_received = _counters(caller)
+    from_a = _came(caller, outer_a, channel_a)
     legs = [
         _leg(
             f"{caller.number} to {plan.proxy.name}",
@@ -105,7 +108,7 @@ def build_legs(
             _connection(connections, remote=caller.socket),
             _agreed(caller, outer_a),
             _codec(caller.state.codec_sent, caller.number),
-            Flow(a_sent, outer_a.packets),
+            Flow(a_sent, from_a),
             Flow(inner_a.packets, a_received, caller.jitter_ms),
         ),
         _leg(
@@ -115,7 +118,7 @@ def build_legs(
             _connection(connections, remote=f"{plan.pbx.internal}:{plan.pbx_port}"),
             _encrypted(inner_a, channel_a),
             _codec(channel_a.codec, plan.pbx.name),
-            Flow(outer_a.packets, channel_a.received, channel_a.jitter_ms),
+            Flow(from_a, channel_a.received, channel_a.jitter_ms),
             Flow(channel_a.sent, inner_a.packets),
         ),
     ]
@@ -123,6 +126,7 @@ def build_legs(
         return legs
     outer_b, inner_b = _sides(streams_b, plan, callee)
     b_sent, b_received = _counters(callee)
+    from_b = _came(callee, outer_b, channel_b)
     return [
         *legs,
         _leg(
@@ -133,7 +137,7 @@ def build_legs(
             _encrypted(inner_b, channel_b),
             _codec(channel_b.codec, plan.pbx.name),
             Flow(channel_b.sent, inner_b.packets),
-            Flow(outer_b.packets, channel_b.received, channel_b.jitter_ms),
+            Flow(from_b, channel_b.received, channel_b.jitter_ms),
         ),
         _leg(
             f"{plan.proxy.name} to {callee.number}",
@@ -143,7 +147,7 @@ def build_legs(
             _agreed(callee, outer_b),
             _codec(callee.state.codec_sent, callee.number),
             Flow(inner_b.packets, b_received, callee.jitter_ms),
-            Flow(b_sent, outer_b.packets),
+            Flow(b_sent, from_b),
         ),
     ]
 
@@ -193,7 +197,8 @@ def _sides(
 
     A subscriber may be registered elsewhere too: the branches that rang in vain are left out.
     """
-    own = f"{party.socket.rpartition(':')[0]}:{party.state.port}"
+    address = party.state.address or party.socket.rpartition(":")[0].strip("[]")
+    own = f"[{address}]:{party.state.port}" if ":" in address else f"{address}:{party.state.port}"
     outer = [item for item in streams if item.interface == "external" and item.remote == own]
     inner = [
         item
@@ -207,6 +212,21 @@ def _sides(
             f"{party.number}: a media stream with {own} and one with the PBX expected: {found}",
         )
     return outer[0], inner[0]
+
+
+def _came(party: Party, outer: MediaStream, channel: Channel) -> int:
+    """RTP packets that RTPEngine had from a party.
+
+    It counts by port, so RTCP that comes by the same one is among them. Then the PBX, which has RTP
+    and RTCP apart, tells: what got lost behind RTPEngine counts as lost before it.
+    """
+    if not party.is_muxed:
+        return outer.packets
+    if outer.packets < channel.received:
+        raise UnsettledError(
+            "", f"{party.number}: the PBX has {channel.received} packets, RTPEngine {outer.packets}"
+        )
+    return channel.received
 
 
 def _connection(

@@ -29,7 +29,8 @@ class Host:
 class Plan:
     """One call: the numbers, the codec, and the hosts and ports that it goes through.
 
-    by_ipv6: the numbers whose user agent reaches the proxy by IPv6.
+    by_ipv6: the numbers whose user agent reaches the proxy by IPv6. browsers: those whose user
+    agent is a browser, which comes to the proxy at wss_port.
     """
 
     caller: str
@@ -46,6 +47,20 @@ class Plan:
     is_echo: bool
     is_callee_known: bool
     by_ipv6: frozenset[str] = frozenset()
+    browsers: frozenset[str] = frozenset()
+    wss_port: int = 0
+    page_port: int | None = None
+
+    @property
+    def page(self) -> str:
+        """The web phone's address. Raises Problem when no proxy's host serves it."""
+        if self.page_port is None:
+            raise Problem(
+                "no host of the proxy serves the web phone",
+                "pillar/topology.yaml: roles",
+                "give the role sip the component webphone, then ./voip up",
+            )
+        return f"https://{self.proxy_name}:{self.page_port}/"
 
     @property
     def outside_address(self) -> str:
@@ -65,9 +80,14 @@ class Plan:
 
     def proxy_for(self, number: str) -> str:
         """The proxy's end, "address:port", of the connection of a number's user agent."""
+        port = self.port_for(number)
         if number in self.by_ipv6:
-            return f"[{self.proxy.external_ipv6}]:{self.proxy_port}"
-        return f"{self.proxy.external}:{self.proxy_port}"
+            return f"[{self.proxy.external_ipv6}]:{port}"
+        return f"{self.proxy.external}:{port}"
+
+    def port_for(self, number: str) -> int:
+        """The proxy's port that a number's user agent connects to."""
+        return self.wss_port if number in self.browsers else self.proxy_port
 
 
 def make_plan(
@@ -76,8 +96,13 @@ def make_plan(
     callee: str,
     codec: str | None = None,
     by_ipv6: Iterable[str] = (),
+    browsers: Iterable[str] = (),
+    proxy: str = "kamailio",
 ) -> Plan:
-    """Raises Problem when the pillar has no such caller, or no host that the call needs."""
+    """Raises Problem when the pillar has no such caller, or no host that the call needs.
+
+    proxy: the component at whose ports the user agents come.
+    """
     numbers = [item.number for item in pillar.subscribers]
     if caller not in numbers:
         raise Problem(
@@ -94,10 +119,10 @@ def make_plan(
         raise Problem(
             f"codec {codec}: one of {', '.join(allowed)} expected", "pillar: routing.codecs", code=2
         )
-    proxy, outside = _host(pillar, "sip"), _host(pillar, "client")
-    if by_ipv6 and None in (proxy.external_ipv6, outside.external_ipv6):
+    host, outside = _host(pillar, "sip"), _host(pillar, "client")
+    if by_ipv6 and None in (host.external_ipv6, outside.external_ipv6):
         raise Problem(
-            f"no call by IPv6: {proxy.name} and {outside.name} need an address of it",
+            f"no call by IPv6: {host.name} and {outside.name} need an address of it",
             "pillar/topology.yaml: external_ipv6",
             code=2,
         )
@@ -106,9 +131,9 @@ def make_plan(
         callee=callee,
         codec=codec,
         domain=pillar.site.domain,
-        proxy=proxy,
+        proxy=host,
         proxy_name=pillar.site.proxy_name,
-        proxy_port=pillar.services["kamailio"]["sip-tls"].ports[0],
+        proxy_port=pillar.services[proxy]["sip-tls"].ports[0],
         pbx=_host(pillar, "pbx"),
         pbx_port=pillar.services["asterisk"]["sip-tls"].ports[0],
         media=tuple(_hosts(pillar, "media")),
@@ -116,7 +141,16 @@ def make_plan(
         is_echo=callee == pillar.routing.echo_extension,
         is_callee_known=callee in numbers,
         by_ipv6=frozenset(by_ipv6),
+        browsers=frozenset(browsers),
+        wss_port=pillar.services[proxy]["wss"].ports[0],
+        page_port=_page_port(pillar, host.name),
     )
+
+
+def _page_port(pillar: Pillar, host: str) -> int | None:
+    if "webphone" not in pillar.components_of(host):
+        return None
+    return pillar.services["webphone"]["https"].ports[0]
 
 
 def _host(pillar: Pillar, role: str) -> Host:

@@ -165,6 +165,12 @@ class Remote:
                     return None
                 self._changed.wait(left)
 
+    def tell(self, ua: str, kind: str, data: dict[str, Any], ago_s: float = 0.0) -> None:
+        """Add an event of a user agent that is none of the agent's, of so many seconds ago."""
+        with self._changed:
+            self.events.append(Event(ua, kind, time.monotonic() - ago_s, data))
+            self._changed.notify_all()
+
     def seen(self, ua: str, kind: str) -> list[Event]:
         with self._changed:
             return [event for event in self.events if event.ua == ua and event.kind == kind]

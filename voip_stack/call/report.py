@@ -23,6 +23,7 @@ class CallReport:
     callee: str
     codec: str
     is_echo: bool = False
+    browsers: list[str] = field(default_factory=list)
     steps: list[tuple[str, int]] = field(default_factory=list)
     failure: CallError | None = None
     call_ids: list[str] = field(default_factory=list)
@@ -54,6 +55,7 @@ class CallReport:
             "ok": self.ok,
             "from": self.caller,
             "to": self.callee,
+            "browsers": self.browsers,
             "failed": None
             if failure is None
             else {"step": failure.step, "reason": failure.reason, "sip_code": failure.sip_code},

@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from voip_stack.call import evidence, tones
 from voip_stack.call import plan as plans
+from voip_stack.call.browser import Browser
+from voip_stack.call.chromium import Inside
 from voip_stack.call.dialogue import CALLEE, CALLER, Dialogue
 from voip_stack.call.failure import CallError, UnsettledError
 from voip_stack.call.legs import Leg, Party, build_legs, channel_of
@@ -46,12 +48,14 @@ class Platform:
     """What a call needs of the platform: its root certificate, passwords, guests and minions.
 
     passwords: numbers -> {number: password}. command: host, argv -> the command line that runs
-    argv in that host with its standard input and output attached. ask: see evidence.Ask.
+    argv in that host with its standard input and output attached. inside: the command that runs
+    argv of this machine in the network of the outside. ask: see evidence.Ask.
     """
 
     ca_pem: Callable[[], str]
     passwords: Callable[[Sequence[str]], Mapping[str, str]]
     command: Callable[[str, Sequence[str]], Sequence[str]]
+    inside: Inside
     ask: evidence.Ask
 
 
@@ -59,7 +63,7 @@ def run_call(
     plan: Plan, platform: Platform, options: Options, progress: Progress = lambda _: None
 ) -> CallReport:
     """Make one call and verify it. A call that fails is a report too; Ctrl-C cleans up first."""
-    report = CallReport(plan.caller, plan.callee, plan.codec, plan.is_echo)
+    report = CallReport(plan.caller, plan.callee, plan.codec, plan.is_echo, sorted(plan.browsers))
     started = time.monotonic()
     try:
         _make(plan, platform, options, _Steps(report, progress), report)
@@ -105,8 +109,14 @@ def _make(
     if has_callee:
         parties[CALLEE] = _settings(plan, plan.callee, found)
     argv = platform.command(plan.outside.name, remote_argv())
-    with Remote(argv) as remote:
-        dialogue = Dialogue(remote, parties)
+    with ExitStack() as stack:
+        remote = stack.enter_context(Remote(argv))
+        browsers = {
+            ua: stack.enter_context(Browser(remote, ua, settings, plan.page, platform.inside))
+            for ua, settings in parties.items()
+            if settings.number in plan.browsers
+        }
+        dialogue = Dialogue(remote, parties, browsers)
         with steps.step("start the user agents"):
             dialogue.open(ca_pem, plan.names)
         for ua in parties:
@@ -214,10 +224,17 @@ def _read_legs(
 def _party(plan: Plan, dialogue: Dialogue, ua: str, state: StreamState) -> Party:
     number = dialogue.parties[ua].number
     proxy = plan.proxy_for(number)
-    sockets = [row["local"] for row in dialogue.remote.sockets(ua) if row["remote"] == proxy]
+    sockets = [row["local"] for row in dialogue.devices[ua].sockets() if row["remote"] == proxy]
     if len(sockets) != 1:
         raise CallError("", f"{number} has {len(sockets)} connections to {proxy}, not one")
-    return Party(number, sockets[0], dialogue.suite(ua), state, dialogue.jitter_ms(ua))
+    return Party(
+        number,
+        sockets[0],
+        dialogue.suite(ua),
+        state,
+        dialogue.jitter_ms(ua),
+        is_muxed=number in plan.browsers,
+    )
 
 
 def _verify_audio(dialogue: Dialogue, options: Options, report: CallReport) -> None:

@@ -112,7 +112,9 @@ class Settings:
         planned: dict[str, Any] = {
             "domain": plan.domain,
             "proxy_name": plan.proxy_name,
-            "proxy_port": plan.proxy_port,
+            "proxy_port": plan.port_for(number),
+            # A browser knows no other keys, and offers ICE always.
+            "keying": "dtls+ice" if number in plan.browsers else "sdes",
             "address": plan.address_of(number),
             "codec": plan.codec,
         }
@@ -171,7 +173,10 @@ def parse_secure_event(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class StreamState:
-    """What `audio_debug` tells: codecs, packets sent and received, whether SRTP is on, own port."""
+    """What `audio_debug` tells: codecs, packets sent and received, whether SRTP is on, own port.
+
+    address: where its media is, when that need not be where its signalling is (ICE).
+    """
 
     codec_sent: str | None
     codec_received: str | None
@@ -179,6 +184,7 @@ class StreamState:
     received: int | None
     is_secure: bool
     port: int | None
+    address: str | None = None
 
 
 CODEC_LINE = re.compile(r"(tx|rx):\s+(?:.*?)\b(PCMA|PCMU|G722|opus)\b", re.IGNORECASE)

@@ -44,11 +44,21 @@ def call(
         list[str] | None,
         typer.Option("--ipv6", metavar="NUMBER", help="This one comes by IPv6. May be repeated."),
     ] = None,
+    from_browser: Annotated[
+        bool, typer.Option("--from-browser", help="FROM is Chromium on the web phone's page.")
+    ] = False,
+    to_browser: Annotated[
+        bool, typer.Option("--to-browser", help="TO is Chromium on the web phone's page.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Install Chromium unasked, where it is missing.")
+    ] = False,
 ) -> None:
     """A call between two real SIP clients outside, its encryption and audio verified.
 
     Both register over TLS with their passwords from Vault; FROM calls TO by way of proxy and PBX;
-    each plays a tone, which has to be heard at the other side. Exit 1 names the step that failed.
+    each plays a tone, which has to be heard at the other side. A browser registers by secure
+    WebSocket, and its media is DTLS-SRTP with ICE. Exit 1 names the step that failed.
 
     \b
     Examples:
@@ -58,19 +68,28 @@ def call(
       ./voip call 1001 1002 --count 10 --json
       ./voip call 1001 1003 --callee-offline    480
       ./voip call 1001 1002 --ipv6 1001         from IPv6 to IPv4
+      ./voip call 1001 1002 --from-browser      from Chromium to a phone
     """
     from rich.console import Console
 
+    from voip_stack.call.chromium import PACKAGES
     from voip_stack.call.deployed import deployed
     from voip_stack.call.exclusive import one_at_a_time
     from voip_stack.call.plan import make_plan
     from voip_stack.call.report import as_json as as_object
     from voip_stack.call.run import Options
     from voip_stack.cli.hosts import pillar
+    from voip_stack.up.run import install_missing
 
     if unknown := [number for number in ipv6 or [] if number not in (caller, callee)]:
         raise typer.BadParameter(f"{unknown[0]} is neither FROM nor TO", param_hint="--ipv6")
-    platform, plan = deployed(make_plan(pillar(), caller, callee, codec, ipv6 or ()))
+    browsers = [caller] * from_browser + [callee] * to_browser
+    known = pillar()
+    if to_browser and callee not in [item.number for item in known.subscribers]:
+        raise typer.BadParameter(f"{callee} is no subscriber", param_hint="--to-browser")
+    platform, plan = deployed(make_plan(known, caller, callee, codec, ipv6 or (), browsers))
+    if browsers:
+        install_missing(PACKAGES, yes)
     options = Options(
         duration_s=duration,
         wrong_password=wrong_password,

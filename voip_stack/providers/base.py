@@ -109,6 +109,10 @@ class Provider(ABC):
     def command(self, host: str, argv: Sequence[str], *, tty: bool = False) -> list[str]:
         """The local command that runs `argv` as root on `host`, standard streams passed on."""
 
+    def network_command(self, host: str, argv: Sequence[str]) -> list[str]:
+        """The local command that runs `argv` of this machine in the network of `host`."""
+        raise Problem(f"The provider {self.name} does not share its hosts' networks", host)
+
     @abstractmethod
     def remove(self, host: str, progress: Progress) -> None:
         """Remove one host, as `destroy` does all of them. It may be gone already."""

@@ -103,6 +103,16 @@ def _refuse(provider: Provider) -> None:
         raise problem
 
 
+def install_missing(names: tuple[str, ...], yes: bool) -> None:
+    """Have these Debian packages, asking once where they are missing. Problem where none can be."""
+    plan = machine.plan(machine.look(names))
+    if plan.problem:
+        raise plan.problem
+    if plan.install:
+        with Steps("packages") as steps:
+            install(steps, plan.install, yes)
+
+
 def install(steps: Steps, names: tuple[str, ...], yes: bool) -> None:
     steps.line(f"    Debian packages to install: {' '.join(names)}")
     if not yes and sys.stdin.isatty():

@@ -310,13 +310,20 @@ class LabProvider(Provider):
         )
 
     def command(self, host: str, argv: Sequence[str], *, tty: bool = False) -> list[str]:
+        return nspawn.enter_argv(self._leader(host), argv, tty=tty)
+
+    def network_command(self, host: str, argv: Sequence[str]) -> list[str]:
+        return ["nsenter", f"--target={self._leader(host)}", "--net", "--", *argv]
+
+    def _leader(self, host: str) -> int:
+        """The pid of a guest's init as this machine has it."""
         if host not in self.pillar.hosts:
             known = ", ".join(self.pillar.hosts)
             raise Problem(f"There is no host {host}", "pillar/topology.yaml", f"one of {known}")
         pid = nspawn.leader(self.record(), host)
         if pid is None:
             raise Problem(f"The guest {host} does not run", "./voip status", "./voip up")
-        return nspawn.enter_argv(pid, argv, tty=tty)
+        return pid
 
     def connect(self, address: str, port: int, timeout_s: float = 5) -> socket.socket:
         return sockets.connect(netns.path(self.record().name), address, port, timeout_s)
