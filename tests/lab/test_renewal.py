@@ -102,7 +102,7 @@ def test_what_hangs_keeps_its_certificate_and_is_tried_again(
 
 
 @pytest.mark.parametrize(("host", "name"), HELD)
-def test_what_has_ended_is_renewed_still(host, name, renewed_as, tell, shown, eventually):
+def test_what_has_ended_is_renewed_still(host, name, renewed_as, compiled, tell, shown, eventually):
     """As after a Vault that was away for long: nobody can verify what is shown."""
     state.maintain(host, 300, "a certificate has ended")
     try:
@@ -112,7 +112,8 @@ def test_what_has_ended_is_renewed_still(host, name, renewed_as, tell, shown, ev
         time.sleep(3)
         eventually(lambda: tell(host, name) and (host, name) in renewals(began), 60, 1)
         assert shown(host, name) != before
-        hosts.answers(host, name, 60)
+        if name in compiled(host)["probes"]:
+            hosts.answers(host, name, 60)
     finally:
         state.end_maintenance(host)
 
