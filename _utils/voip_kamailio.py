@@ -311,9 +311,7 @@ def tls_connections(answer):
         cipher, version, bits = _cipher(item.get("cipher"))
         found.append(
             {
-                "id": item.get("id"),
-                "remote": _endpoint(item.get("src_ip"), item.get("src_port")),
-                "local": _endpoint(item.get("dst_ip"), item.get("dst_port")),
+                **_ends(item),
                 "tls": version,
                 "cipher": cipher,
                 "bits": bits,
@@ -322,6 +320,15 @@ def tls_connections(answer):
             }
         )
     return found
+
+
+def _ends(item):
+    """Of a connection, as either RPC names it."""
+    return {
+        "id": item.get("id"),
+        "remote": _endpoint(item.get("src_ip"), item.get("src_port")),
+        "local": _endpoint(item.get("dst_ip"), item.get("dst_port")),
+    }
 
 
 def websockets(answer, ciphers):
@@ -341,9 +348,7 @@ def websockets(answer, ciphers):
         version, _, cipher = told.get(str(item.get("id")), (None, None, None))
         found.append(
             {
-                "id": item.get("id"),
-                "remote": _endpoint(item.get("src_ip"), item.get("src_port")),
-                "local": _endpoint(item.get("dst_ip"), item.get("dst_port")),
+                **_ends(item),
                 "tls": version,
                 "cipher": cipher,
                 "bits": None,

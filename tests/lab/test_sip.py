@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.strangers import self_signed
 from voip_stack import vault
 from voip_stack.paths import ca_file, pillar_dir
 from voip_stack.problem import Problem
@@ -490,33 +491,6 @@ def test_without_a_media_relay_no_call_starts(ask, salt, pillar, passwords):
 # -------------------------------------------------------------------- the internal side
 
 
-def self_signed(tmp_path):
-    """A certificate of the PBX's name by nobody: (certificate, key) PEM."""
-    import datetime
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pbx-1.voip.test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    return certificate.public_bytes(pem), key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
 @pytest.fixture
 def inside(ask, pillar):
     """As `ask`, from a host of the internal network to the proxy's internal side."""
@@ -534,8 +508,8 @@ def test_inside_a_certificate_is_demanded(transport, inside):
 
 
 @pytest.mark.parametrize("transport", ["tls", "wss"])
-def test_inside_a_certificate_of_nobody_is_refused(transport, inside, provider, tmp_path):
-    certificate, key = self_signed(tmp_path)
+def test_inside_a_certificate_of_nobody_is_refused(transport, inside, provider):
+    certificate, key = self_signed("pbx-1.voip.test")
     provider.put("media-1", "/run/nobody.crt", certificate)
     provider.put("media-1", "/run/nobody.key", key, mode=0o600)
     found = inside(

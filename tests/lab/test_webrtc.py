@@ -4,7 +4,6 @@ Chromium runs on this machine in the network of the outside guest. Its microphon
 it hears is recorded in the page and judged as any other phone's recording.
 """
 
-import datetime
 import json
 import re
 import subprocess
@@ -12,11 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.lab.phones import DTLS, SDES, call, phones, profiles, talk
+from tests.strangers import self_signed
 from voip_stack import paths
 from voip_stack.call.browser import Browser
 from voip_stack.call.chromium import PACKAGES
@@ -126,21 +123,7 @@ def test_a_browser_hears_the_echo():
 
 def another_ca():
     """The certificate of a CA that is nobody's, PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a stranger's root")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return self_signed("a stranger's root", is_ca=True)[0].decode()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
+from tests.strangers import self_signed
 from voip_stack import paths
 from voip_stack.malformed import attacker, memory, torture
 from voip_stack.malformed.mutation import framed, mutated, valid
@@ -197,33 +198,10 @@ def test_slow_clients_that_stay_are_told():
 def test_an_order_is_read_as_it_was_written():
     order = {
         "target": {"address": "198.51.100.1", "ports": {"tls": 1}, "server_name": "n",
-                   "domain": "d", "ca": _root()},
+                   "domain": "d", "ca": self_signed("nobody")[0].decode()},
         "sources": ["198.51.100.2"], "seed": 1, "messages": 2, "logins": 3, "slow": 4,
         "slow_wait": False, "torture": [["a", "AAE="]],
     }  # fmt: skip
     found = attacker.read(json.dumps(order))
     assert found.torture == [("a", b"\x00\x01")]
     assert asdict(found.target) == order["target"]
-
-
-def _root():
-    import datetime
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    return built.public_bytes(serialization.Encoding.PEM).decode()
