@@ -73,6 +73,7 @@ def converge(realm, owns=False, test=False):
     values = {"realm": realm, "owns": owns, "digest": wanted["digest"]}
     with _connection() as link:
         link.execute(sql.LOCK)
+        link.execute(sql.PLAN)
         _copy_packed(link, sql.WANTED, wanted["rows"])
         _copy_packed(link, sql.WANTED_ALIAS, wanted["aliases"])
         last = link.execute(sql.LAST, values).fetchone()

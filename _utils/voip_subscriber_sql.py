@@ -52,6 +52,10 @@ DOUBT = "DELETE FROM subscriber_state WHERE domain = %(realm)s::text"
 # Two proxies that converge at once take turns.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('subscribers'))"
 
+# All rows against all rows, each read once. By statistics of before a load (ANALYZE counts what is
+# committed) the planner takes `subscriber` for a row, and reads all of `wanted` for each there is.
+PLAN = "SET LOCAL enable_nestloop = off"
+
 # (table, statement that makes it, its columns) of what is wanted, as temporary tables.
 WANTED = (
     "wanted",
