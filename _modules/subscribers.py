@@ -161,7 +161,6 @@ def _fill(link, table, form, write, items):
     with link.copy(f"COPY {name} ({', '.join(columns)}) FROM STDIN {form}") as copy:
         for item in items:
             write(copy, item)
-    link.execute(f"ANALYZE {name}")
 
 
 def _credentials(numbers, realm, test):

@@ -54,6 +54,7 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtext('subscribers'))"
 
 # All rows against all rows, each read once. By statistics of before a load (ANALYZE counts what is
 # committed) the planner takes `subscriber` for a row, and reads all of `wanted` for each there is.
+# So the temporary tables need no statistics either.
 PLAN = "SET LOCAL enable_nestloop = off"
 
 # (table, statement that makes it, its columns) of what is wanted, as temporary tables.
@@ -98,15 +99,11 @@ _SET += [(name, f"coalesce(c.{name}, s.{name})") for name in HA1]
 _SET += [("managed", "true")]
 CHANGE = f"""
     WITH touched AS (
-        UPDATE subscriber s SET {", ".join(f"{name} = n.{name}" for name, _ in _SET)}
-        FROM (
-            SELECT s.id, {", ".join(f"{value} AS {name}" for name, value in _SET)}
-            FROM wanted w JOIN subscriber s ON s.username = w.username
-            LEFT JOIN credential c ON c.username = w.username
-            WHERE s.domain = %(realm)s::text
-        ) n
-        WHERE s.id = n.id AND ({", ".join(f"s.{name}" for name, _ in _SET)})
-            IS DISTINCT FROM ({", ".join(f"n.{name}" for name, _ in _SET)})
+        UPDATE subscriber s SET {", ".join(f"{name} = {value}" for name, value in _SET)}
+        FROM wanted w LEFT JOIN credential c ON c.username = w.username
+        WHERE s.domain = %(realm)s::text AND s.username = w.username
+            AND ({", ".join(f"s.{name}" for name, _ in _SET)})
+            IS DISTINCT FROM ({", ".join(value for _, value in _SET)})
         RETURNING s.username AS name
     ) {_COUNT}
 """
