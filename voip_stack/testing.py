@@ -17,9 +17,6 @@ from voip_stack import paths
 from voip_stack.problem import Problem
 
 KINDS = ("unit", "render", "functional", "integration", "kernel", "lab")
-# What `./voip test` runs. The kernel's machine is emulated, and takes five minutes that a run of an
-# hour has not: it is asked for by name.
-DEFAULT = tuple(kind for kind in KINDS if kind != "kernel")
 # They need root and guests: a lab, and a machine under qemu.
 WITH_GUESTS = ("kernel", "lab")
 WORKERS = 2
@@ -51,7 +48,7 @@ def select(arguments: list[str]) -> Selection:
         asked.append(words.pop(0))
     if words and words[0].isalpha() and not (paths.checkout() / words[0]).exists():
         raise Problem(f"There is no kind of test {words[0]}", "", f"one of {', '.join(KINDS)}", 2)
-    kinds = tuple(kind for kind in KINDS if kind in asked) or DEFAULT
+    kinds = tuple(kind for kind in KINDS if kind in asked) or KINDS
     if words and words[0] == "--":
         words.pop(0)
     if is_declined:

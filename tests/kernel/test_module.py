@@ -1,23 +1,34 @@
 """A media host with a kernel of its own, from bare to forwarding in it, and everything that breaks.
 
-One machine, and the tests are its story: each begins where the one before it ended.
+One machine, and the tests are its story: each begins where the one before it ended. What a copy of
+it has lived through meanwhile is looked at before the end.
 """
+
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.kernel.conftest import WARM
+from tests.kernel.calls import record, went_by_kernel, went_by_user_space
+from tests.kernel.guarded_story import MODULE, START, UNLOAD, guarded_story
 from voip_stack.vm.cost import costs, measure
 from voip_stack.vm.machine import MachineError
 from voip_stack.vm.payload import SLS
 
 STATE = "Forward RTP in the kernel"
-MODULE = "xt_RTPENGINE"
 
 
 @pytest.fixture(scope="module")
 def machine(boot, image):
     with boot(image.new) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def guarded(machine, machines):
+    """The future of guarded_story; asked for first when the machine forwards in its kernel."""
+    copied = machines.fork(machine)
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(guarded_story, machines, copied)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +86,9 @@ def test_wrong_headers_are_told_and_not_used(machine, image):
     machine.shell("cd /lib/modules/$(uname -r); rm build; mv build.good build")
 
 
-def test_mended_it_does_what_it_predicts(machine, image):
+def test_mended_it_is_built_without_dkms_and_signed_as_predicted(machine, image):
+    """The other machine's is DKMS' build (test_upgrade.py)."""
+    machine.run("mv", "/usr/sbin/dkms", "/usr/sbin/dkms.away")
     predicted = machine.state("rtpengine_module.built", test=True)
     assert predicted["result"] is None
     assert not is_loaded(machine)
@@ -87,18 +100,14 @@ def test_mended_it_does_what_it_predicts(machine, image):
     assert status["built"] == {image.new: "10.5.3.5"}
     assert status["table"] == 0
     assert machine.events() == []
+    file = machine.run("modinfo", "-n", MODULE).strip()
+    assert file == f"/lib/modules/{image.new}/updates/voip/{MODULE}.ko"
+    assert machine.run("modinfo", "-F", "signer", file).strip() == "DKMS module signing key"
+    assert machine.run("stat", "-c", "%a %U", "/var/lib/dkms/mok.key").split() == ["600", "root"]
 
 
-def test_packets_go_by_the_kernel(machine, by_kernel):
+def test_packets_go_by_the_kernel(machine, by_kernel, guarded):
     by_kernel(machine, "kernel, RTP to SRTP and back")
-
-
-def test_a_packet_costs_a_third_in_the_kernel(machine, machines, alone, record):
-    for profile, cost in costs(measure(machines, machine)).items():
-        line = {"user space, us": round(cost.user_us), "kernel, us": round(cost.kernel_us),
-                "ratio": round(cost.ratio, 1)}  # fmt: skip
-        record(f"CPU for a forwarded packet, {profile}", line)
-        assert cost.ratio >= 3
 
 
 def test_the_daemon_needs_no_privilege_for_it(machine):
@@ -121,31 +130,8 @@ def test_a_second_run_changes_nothing(machine):
         assert (ret["result"], ret["changes"]) == (True, {}), name
 
 
-def test_a_lost_rule_is_noticed_and_comes_back(machine, by_user_space):
-    """Module loaded, daemon content, and every packet in user space (rtpengine 1418)."""
-    machine.run("iptables", "-F", "INPUT")
-    status = machine.call("rtpengine_module.status")
-    assert (status["loaded"], status["is_forwarding"]) == (True, False)
-    assert "no rule" in status["reason"]
-    by_user_space(machine, "rule lost", warm=WARM)
-    assert list(machine.state("rtpengine_module.built")["changes"]) == ["iptables rule"]
-
-
-def test_the_firewall_leaves_the_rule_alone(machine, by_kernel):
-    """Both hook the input (rtpengine 1732, 1850); ours never flushes what is not its own."""
-    for name, ret in machine.apply("firewall").items():
-        assert ret["result"] is True, (name, ret["comment"])
-    machine.run("systemctl", "restart", "nftables")
-    assert machine.state("rtpengine_module.built")["changes"] == {}
-    by_kernel(machine, "kernel, default-deny firewall loaded")
-
-
 def test_removed_and_applied_again(machine, by_user_space, by_kernel):
-    machine.shell(
-        "systemctl stop rtpengine-daemon; iptables -F INPUT; ip6tables -F INPUT; "
-        f"echo del 0 > /proc/rtpengine/control || true; modprobe -r {MODULE}; "
-        "systemctl start rtpengine-daemon"
-    )
+    machine.shell(UNLOAD + START)
     assert not is_loaded(machine)
     assert "not loaded" in machine.call("rtpengine_module.status")["reason"]
     by_user_space(machine, "module removed")
@@ -153,3 +139,38 @@ def test_removed_and_applied_again(machine, by_user_space, by_kernel):
     assert ret["result"] is True, ret
     assert set(ret["changes"]) == {"loaded", "iptables rule", "ip6tables rule", "daemon"}
     by_kernel(machine, "kernel, applied again")
+
+
+def test_a_lost_rule_is_noticed_and_comes_back(guarded):
+    """Module loaded, daemon content, and every packet in user space (rtpengine 1418)."""
+    lost = guarded.result()["lost"]
+    assert (lost["status"]["loaded"], lost["status"]["is_forwarding"]) == (True, False)
+    assert "no rule" in lost["status"]["reason"]
+    went_by_user_space(lost["call"], "rule lost", handed_over=True)
+    assert list(lost["state"]["changes"]) == ["iptables rule"]
+
+
+def test_the_firewall_leaves_the_rule_alone(guarded):
+    """Both hook the input (rtpengine 1732, 1850); ours never flushes what is not its own."""
+    filtered = guarded.result()["filtered"]
+    for name, ret in filtered["firewall"].items():
+        assert ret["result"] is True, (name, ret["comment"])
+    assert (filtered["state"]["result"], filtered["state"]["changes"]) == (True, {})
+    went_by_kernel(filtered["call"], "kernel, default-deny firewall loaded")
+
+
+def test_a_key_that_is_not_enrolled_is_said(guarded):
+    refused = guarded.result()["refused"]
+    assert refused["state"]["result"] is False
+    assert "mokutil --import /var/lib/dkms/mok.pub" in refused["state"]["comment"]
+    assert [event["tag"] for event in refused["events"]] == ["voip/event/kernel/build-failed"]
+    assert "not loaded" in refused["status"]["problem"]
+    went_by_user_space(refused["call"], "key not enrolled")
+
+
+def test_a_packet_costs_a_third_in_the_kernel(machine, machines):
+    for profile, cost in costs(measure(machines, machine)).items():
+        line = {"user space, us": round(cost.user_us), "kernel, us": round(cost.kernel_us),
+                "ratio": round(cost.ratio, 1)}  # fmt: skip
+        record(f"CPU for a forwarded packet, {profile}", line)
+        assert cost.ratio >= 3

@@ -5,6 +5,7 @@ Runs in the outside guest on standard input; one JSON argument, one JSON answer.
   inject  media, port: RTPEngine's end; victim, victim_port: the phone's; stranger: an address that
           is not the phone's; count: packets of wrong source in all, a quarter of each kind
   sweep   media, first, last, stranger: one packet to every port
+Addresses are all of one family, IPv4 or IPv6.
 Both end with `listen_s` of silence. The answer: {"sent", "received", "own": spoofed packets}.
 """
 
@@ -21,8 +22,16 @@ PAUSE_S = 0.008
 OWN = 500
 
 
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def packed(address):
+    return socket.inet_pton(family(address), address)
+
+
 def bound(address, port=0):
-    link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    link = socket.socket(family(address), socket.SOCK_DGRAM)
     link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     link.bind((address, port))
     return link
@@ -31,23 +40,27 @@ def bound(address, port=0):
 def captured(order, wanted=25, seconds=3.0):
     """Genuine SRTP packets of the phone, from the wire."""
     found, end = [], time.monotonic() + seconds
+    flow = (packed(order["victim"]), packed(order["media"]), order["victim_port"], order["port"])
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0003)) as wire:
         wire.settimeout(seconds)
         while len(found) < wanted and time.monotonic() < end:
-            data = wire.recv(4096)
-            if data[0] >> 4 != 4 or data[9] != socket.IPPROTO_UDP:
-                continue
-            head = (data[0] & 15) * 4
-            ports = struct.unpack_from("!HH", data, head)
-            ends = (socket.inet_ntoa(data[12:16]), socket.inet_ntoa(data[16:20]))
-            if ends == (order["victim"], order["media"]) and ports == (
-                order["victim_port"],
-                order["port"],
-            ):
-                found.append(data[head + 8 :])
+            seen, payload = datagram(wire.recv(4096))
+            if seen == flow:
+                found.append(payload)
     if not found:
         raise SystemExit("no packet of the phone was seen")
     return found
+
+
+def datagram(data):
+    """((source, destination, their ports), payload) of a UDP packet, (None, b"") of any other."""
+    if data[0] >> 4 == 4:
+        kind, head, ends = data[9], (data[0] & 15) * 4, (data[12:16], data[16:20])
+    else:
+        kind, head, ends = data[6], 40, (data[8:24], data[24:40])
+    if kind != socket.IPPROTO_UDP or len(data) < head + 8:
+        return None, b""
+    return ends + struct.unpack_from("!HH", data, head), data[head + 8 :]
 
 
 def forged(genuine, number):
@@ -58,11 +71,23 @@ def forged(genuine, number):
 
 
 def claimed(order, source, payload):
-    """An IPv4 UDP datagram from `source` and the phone's port; the kernel fills in the rest."""
+    """An IP packet from `source` and the phone's port; the kernel does the rest of IPv4's head."""
     size = 8 + len(payload)
-    udp = struct.pack("!HHHH", order["victim_port"], order["port"], size, 0)
-    ends = socket.inet_aton(source) + socket.inet_aton(order["media"])
-    return struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, 17, 0) + ends + udp + payload
+    ends, ports = packed(source) + packed(order["media"]), (order["victim_port"], order["port"])
+    if family(source) == socket.AF_INET:
+        head = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, 17, 0)
+        return head + ends + struct.pack("!HHHH", *ports, size, 0) + payload
+    # IPv6 has no packets without a checksum (RFC 8200, section 8.1).
+    summed = ends + struct.pack("!IIHHHH", size, 17, *ports, size, 0) + payload
+    udp = struct.pack("!HHHH", *ports, size, checksum(summed))
+    return struct.pack("!IHBB", 6 << 28, size, 17, 64) + ends + udp + payload
+
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF or 0xFFFF
 
 
 def inject(order):
@@ -70,8 +95,9 @@ def inject(order):
     elsewhere = bound(order["victim"])
     # The phone's own port is taken on this machine: what comes from it is made by hand, and what
     # comes back to it is seen on the wire.
-    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    wire = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+    kind = family(order["media"])
+    raw = socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    wire = socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_UDP)
     wire.bind((order["stranger"], 0))
     target, last, sent, own = (order["media"], order["port"]), genuine[-1], 0, 0
     for number in range(order["count"]):

@@ -4,12 +4,12 @@ import concurrent.futures
 import json
 import subprocess
 import wave
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from tests.lab.phones import DTLS, SDES, call, heard, phones, profiles, talk
+from tests.lab.phones import DTLS, NUMBERS, SDES, call, heard, phones, profiles, talk
 from voip_stack.call.dialogue import CALLEE, CALLER
 from voip_stack.call.tones import judge
 from voip_stack.paths import checkout
@@ -62,14 +62,21 @@ def nat(on):
 
 @pytest.fixture
 def stranger(on, pillar):
-    """An address outside that is nobody's, given to the outside guest for the test."""
-    network = ip_network(str(pillar.networks["external"].cidr))
-    address = f"{network[-6]}"
-    on(OUTSIDE, "ip", "address", "add", f"{address}/{network.prefixlen}", "dev", "eth1")
+    """stranger(address) -> one of the same family that is nobody's, the outside guest's for now."""
+    external = pillar.networks["external"]
+    networks = [ip_network(str(cidr)) for cidr in (external.cidr, external.ipv6)]
+    found = {network.version: network[-6] for network in networks}
+    for network in networks:
+        address = f"{found[network.version]}/{network.prefixlen}"
+        # No source of anything that does not ask for it.
+        extra = ("nodad", "preferred_lft", "0") if network.version == 6 else ()
+        on(OUTSIDE, "ip", "address", "add", address, "dev", "eth1", *extra)
     try:
-        yield address
+        yield lambda address: str(found[ip_address(address).version])
     finally:
-        on(OUTSIDE, "ip", "address", "del", f"{address}/{network.prefixlen}", "dev", "eth1")
+        for network in networks:
+            address = f"{found[network.version]}/{network.prefixlen}"
+            on(OUTSIDE, "ip", "address", "del", address, "dev", "eth1")
 
 
 @pytest.fixture
@@ -154,73 +161,88 @@ def test_phones_behind_nat_hear_each_other(keying, nat, media, pillar):
             assert not 20000 <= int(leg["remote"].rpartition(":")[2]) < 20400
 
 
-def test_ten_thousand_packets_of_a_stranger_reach_nobody(media, intrude, stranger, salt, pillar):
-    with phones() as dialogue:
+@pytest.fixture
+def outer(media):
+    """outer(call_id) -> (host, the stream between its relay and the device)."""
+
+    def find(call_id):
+        host, legs = media(call_id)
+        (leg,) = [leg for leg in legs if leg["interface"] == "external"]
+        return host, leg
+
+    return find
+
+
+def end_of(leg, side):
+    """(address, port) of a leg's "local" or "remote"."""
+    address, _, port = leg[side].rpartition(":")
+    return address.strip("[]"), int(port)
+
+
+def test_ten_thousand_packets_of_a_stranger_reach_nobody(outer, intrude, stranger, salt, pillar):
+    """Ten thousand by IPv4 to the caller's stream, and as many by IPv6 to the callee's."""
+    with phones(by_ipv6=NUMBERS[1:]) as dialogue:
         setup = call(dialogue)
+        call_ids = {CALLER: setup.call_id_a, CALLEE: setup.call_id_b}
         dialogue.start_tones()
         # The relay has learned where the phone is when three seconds have passed.
         dialogue.hold(3.5)
-        host, legs = media(setup.call_id_a)
-        (outer,) = [leg for leg in legs if leg["interface"] == "external"]
-        (at, port), (victim, victim_port) = (
-            outer[end].rsplit(":", 1) for end in ("local", "remote")
-        )
-        order = {
-            "do": "inject", "media": at, "port": int(port), "victim": victim, "count": TRIES,
-            "victim_port": int(victim_port), "stranger": stranger, "listen_s": 1,
-        }  # fmt: skip
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            done = pool.submit(intrude, **order)
-            while not done.done():
+        before = {ua: outer(call_id)[1] for ua, call_id in call_ids.items()}
+        orders = {}
+        for ua, leg in before.items():
+            (at, port), (victim, victim_port) = end_of(leg, "local"), end_of(leg, "remote")
+            orders[ua] = {
+                "do": "inject", "media": at, "port": port, "victim": victim, "count": TRIES,
+                "victim_port": victim_port, "stranger": stranger(victim), "listen_s": 1,
+            }  # fmt: skip
+        # One after the other: what the relay cannot take in would not be refused.
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            done = {ua: pool.submit(intrude, **order) for ua, order in orders.items()}
+            while not all(one.done() for one in done.values()):
                 dialogue.hold(0.2)
-            found = done.result()
+        found = {ua: one.result() for ua, one in done.items()}
         dialogue.stop_tones()
         states = dialogue.streams()
         (pbx,) = [name for name, one in pillar.hosts.items() if "pbx" in one.roles]
         channels = {row["call_id"]: row for row in salt(pbx, "asterisk.channels")}
-        (after,) = [
-            leg
-            for leg in salt(host, "rtpengine.legs", setup.call_id_a)
-            if leg["interface"] == "external"
-        ]
+        after = {ua: outer(call_id)[1] for ua, call_id in call_ids.items()}
         dialogue.hang_up()
         reports = [heard(dialogue, listener) for listener in (CALLER, CALLEE)]
-    assert found["sent"] == TRIES
-    assert found["received"] == 0
-    assert channels[setup.call_id_a]["rx"]["packets"] == states[CALLER].sent
-    assert states[CALLEE].received == channels[setup.call_id_b]["tx"]["packets"]
-    # RTPEngine counts what it refuses: all of it came there, nothing of it went on.
-    refused = after["errors"] - outer["errors"]
-    assert refused >= 0.99 * (found["sent"] + found["own"]), (refused, found)
-    assert after["remote"] == outer["remote"]
+    assert [ip_address(order["media"]).version for order in orders.values()] == [4, 6]
+    for ua, call_id in call_ids.items():
+        assert found[ua]["sent"] == TRIES
+        assert found[ua]["received"] == 0
+        assert channels[call_id]["rx"]["packets"] == states[ua].sent
+        assert states[ua].received == channels[call_id]["tx"]["packets"]
+        # RTPEngine counts what it refuses: all of it came there, nothing of it went on.
+        refused = after[ua]["errors"] - before[ua]["errors"]
+        assert refused >= 0.99 * (TRIES + found[ua]["own"]), (refused, found[ua])
+        assert after[ua]["remote"] == before[ua]["remote"]
+        print(
+            f"to {orders[ua]['media']}: {TRIES} of wrong source, {found[ua]['own']} forged in",
+            end=" ",
+        )
+        print(f"the phone's name: {refused} refused, 0 forwarded, {found[ua]['received']} answered")
     assert all(report.ok for report in reports), reports
-    print(f"{found['sent']} of wrong source, {found['own']} forged in the phone's name:", end=" ")
-    print(f"{refused} refused, 0 forwarded, {found['received']} answered")
 
 
-def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, media, compiled):
+def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, outer, compiled):
     """While the relays still learn where the phones are: nothing was sent to them so far.
 
-    To the PBX it is two calls, which may be at two relays.
+    To the PBX it is two calls, which may be at two relays: one by IPv4, the other by IPv6.
     """
-    with phones() as dialogue:
+    with phones(by_ipv6=NUMBERS[1:]) as dialogue:
         setup = call(dialogue)
         call_ids = {CALLER: setup.call_id_a, CALLEE: setup.call_id_b}
-
-        def outside(call_id):
-            host, legs = media(call_id)
-            (leg,) = [leg for leg in legs if leg["interface"] == "external"]
-            return host, leg
-
         relays = {}
         for call_id in call_ids.values():
-            host, leg = outside(call_id)
-            relays[leg["local"].rpartition(":")[0]] = compiled(host)["ports"]["rtpengine"]["rtp"]
+            host, leg = outer(call_id)
+            relays[end_of(leg, "local")[0]] = compiled(host)["ports"]["rtpengine"]["rtp"]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             swept = {
                 address: pool.submit(
                     intrude, do="sweep", media=address, first=first, last=last,
-                    stranger=stranger, listen_s=2.5,
+                    stranger=stranger(address), listen_s=2.5,
                 )
                 for address, (first, last) in relays.items()
             }  # fmt: skip
@@ -230,15 +252,17 @@ def test_a_sweep_of_every_media_port_gets_nothing_back(intrude, stranger, media,
             dialogue.stop_tones()
             found = {address: done.result() for address, done in swept.items()}
         states = dialogue.streams()
-        outer = {ua: outside(call_id)[1] for ua, call_id in call_ids.items()}
+        legs = {ua: outer(call_id)[1] for ua, call_id in call_ids.items()}
         dialogue.hang_up()
+    assert [ip_address(address).version for address in relays] == [4, 6]
     # By counters, not by ear: each end got what the other one sent, and nothing else.
     assert states[CALLER].received == states[CALLEE].sent > 100
     assert states[CALLEE].received == states[CALLER].sent > 100
-    for ua, leg in outer.items():
+    for ua, leg in legs.items():
         assert leg["packets"] == states[ua].sent
         assert leg["errors"] >= 1, "the probe did not come to an open port"
-        assert stranger not in leg["remote"]
+        remote, _ = end_of(leg, "remote")
+        assert remote != stranger(remote)
     for address, (first, last) in relays.items():
         assert found[address]["received"] == 0
         assert found[address]["sent"] == last - first + 1
@@ -255,37 +279,61 @@ def voip(*words):
 def test_a_recording_plays_back_as_the_tones_that_were_sent(
     recorded_caller, media, on, eventually, tmp_path
 ):
+    """The caller's leg by its subscriber's setting, the callee's because somebody asked for it."""
     with phones() as dialogue:
         setup = call(dialogue)
-        host, _ = media(setup.call_id_a)
+        relay = {call_id: media(call_id)[0] for call_id in (setup.call_id_a, setup.call_id_b)}
+        begun = voip("recordings", "start", setup.call_id_b, "--json")
+        assert begun == {"relay": relay[setup.call_id_b], "call_id": setup.call_id_b}
         talk(dialogue, 3)
         sent = {ua: (dialogue.tone_s(ua), dialogue.parties[ua].tone_hz) for ua in dialogue.parties}
 
     def found():
-        rows = voip("recordings", "list", "--number", "1001", "--json")
-        return [row for row in rows if row["call_id"] == setup.call_id_a]
+        rows = voip("recordings", "list", "--json")
+        ours = {row["call_id"]: row for row in rows if row["call_id"] in relay}
+        return ours if len(ours) == 2 else None
 
-    (row,) = eventually(found, 60, 1.0)
+    rows = eventually(found, 60, 1.0)
     try:
-        assert (row["number"], row["peer"], row["relay"]) == ("1001", "1002", host)
-        # Nothing of it is left in the clear, and what is kept on disk is not a capture.
-        assert on(host, "find", "/run/voip-recording", "-type", "f").strip() == ""
-        sealed = f"/var/lib/voip-stack/recordings/{row['id']}.sealed"
-        assert on(host, "head", "-c", "8", sealed) == "VOIPREC1"
-        assert on(host, "stat", "-c", "%a %U", sealed).split() == ["600", "rtpengine"]
-        target = tmp_path / "call.wav"
-        told = voip("recordings", "fetch", row["id"], "--to", str(target), "--json")
-        assert told["call_id"] == setup.call_id_a
-        assert target.stat().st_mode & 0o777 == 0o600
-        for seconds, tone in sent.values():
-            reports = [
-                judge(side, 8000, tone_hz=tone, expected_s=seconds, echo_hz=None)
-                for side in stereo(target)
-            ]
-            assert any(report.ok for report in reports), reports
-        assert voip("recordings", "audit", "--json")[0]["recording"] == row["id"]
+        by_number = voip("recordings", "list", "--number", "1001", "--json")
+        assert rows[setup.call_id_a] in by_number
+        assert rows[setup.call_id_b] not in by_number
+        parties = {call_id: (row["number"], row["peer"]) for call_id, row in rows.items()}
+        assert parties == {
+            setup.call_id_a: ("1001", "1002"),
+            setup.call_id_b: ("unknown", "unknown"),
+        }
+        for call_id, row in rows.items():
+            assert row["relay"] == relay[call_id]
+            plays_back(row, on, tmp_path / f"{row['id']}.wav", sent)
+            assert voip("recordings", "audit", "--json")[0]["recording"] == row["id"]
     finally:
-        on(host, "rm", "-f", f"/var/lib/voip-stack/recordings/{row['id']}.sealed")
+        for row in rows.values():
+            on(row["relay"], "rm", "-f", sealed(row))
+
+
+def sealed(row):
+    return f"/var/lib/voip-stack/recordings/{row['id']}.sealed"
+
+
+def plays_back(row, on, target, sent):
+    """Nothing of it is left in the clear, what is on disk is no capture, and both tones are heard.
+
+    sent: {party: (seconds, Hz)}.
+    """
+    host = row["relay"]
+    assert on(host, "find", "/run/voip-recording", "-type", "f").strip() == ""
+    assert on(host, "head", "-c", "8", sealed(row)) == "VOIPREC1"
+    assert on(host, "stat", "-c", "%a %U", sealed(row)).split() == ["600", "rtpengine"]
+    told = voip("recordings", "fetch", row["id"], "--to", str(target), "--json")
+    assert told["call_id"] == row["call_id"]
+    assert target.stat().st_mode & 0o777 == 0o600
+    sides = stereo(target)
+    for seconds, tone in sent.values():
+        reports = [
+            judge(side, 8000, tone_hz=tone, expected_s=seconds, echo_hz=None) for side in sides
+        ]
+        assert any(report.ok for report in reports), reports
 
 
 def stereo(path):

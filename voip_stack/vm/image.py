@@ -1,8 +1,9 @@
 """The machine's disk: the lab's own minion image, with Debian's cloud kernels and a compiler.
 
 Kept in the cache by what it is made from. What the state under test installs is only downloaded, so
-that the machine needs no network. Two kernels are there: the newest, and the one before it. For
-each there is also a machine that has booted and loaded Salt, frozen: thawing takes seconds.
+that the machine needs no network; apt knows no other package, because it reads its lists at every
+run. Two kernels are there: the newest, and the one before it. For each there is also a machine that
+has booted and loaded Salt, frozen: thawing takes seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from voip_stack.packages.mirror import Mirror, host_mirror
 from voip_stack.problem import Problem
 from voip_stack.providers.lab import images
 from voip_stack.up import machine
-from voip_stack.vm.machine import Machine, command
+from voip_stack.vm.machine import Machine, command, copy
 
 REVISION = "2"
 META = "linux-image-cloud-amd64"
@@ -30,7 +31,7 @@ SIZE = "4G"
 PACKAGES = ("qemu-system-x86", "e2fsprogs", "mmdebstrap")
 # There before the state runs. The compiler comes with dkms; the headers of every kernel share most.
 INSTALLED = ("initramfs-tools", "udev", "kmod", "dkms", "rtpengine-daemon", "keepalived")
-# What the state is to install itself.
+# What the state is to install itself; on a host whose kernel is upgraded it is there already.
 OFFERED = ("rtpengine-kernel-dkms", "rtpengine-iptables", "iptables", "linux-headers-cloud-amd64")
 AGENT_FILE = Path(__file__).parent / "guest/agent.py"
 AGENT = """\
@@ -63,8 +64,24 @@ $apt install linux-image-$new linux-image-$old linux-headers-$old $common $(
     apt-cache depends linux-headers-$new | sed -n 's/.*Depends: \\(linux-kbuild.*\\)/\\1/p')
 rm /etc/dkms/no-autoinstall
 $apt install --download-only {offered} linux-headers-$new
+{{ dpkg-query -W -f '${{Package}}\n'; ls /var/cache/apt/archives | sed -n 's/_.*//p'
+   echo {meta}; }} > /names
+for list in /var/lib/apt/lists/*_Packages; do
+    awk 'FILENAME == "/names" {{ known[$0]; next }}
+         /^Package: / {{ is_known = $2 in known }}
+         is_known' /names "$list" > /list
+    mv /list "$list"
+done
+rm /names
+apt-cache gencaches
 systemctl disable rtpengine-daemon
 printf '%s\\n%s\\n' "$old" "$new" > /releases
+"""
+# Without a build: that is what is tried.
+_EARLIER = """
+touch /etc/dkms/no-autoinstall
+DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-install-recommends install {offered}
+rm /etc/dkms/no-autoinstall
 """
 
 
@@ -125,13 +142,16 @@ def ensure(logs: Path) -> Image:
 
 
 def frozen(image: Image, release: str, room: Path) -> Frozen:
-    """A machine that has booted `release` and loaded Salt, from the cache or made now."""
+    """A machine that has booted `release` and loaded Salt, from the cache or made now.
+
+    On the old kernel it has the packages of a host that had the module before.
+    """
     version = subprocess.run(
         ["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True
     ).stdout
     nowhere = Path("/")
     argv = command(nowhere, nowhere, nowhere, nowhere)
-    key = digest(image.directory.name, release, version, *argv)
+    key = digest(image.directory.name, release, version, _EARLIER, *argv)
 
     def make(directory: Path) -> None:
         kept = Frozen(directory)
@@ -140,15 +160,11 @@ def frozen(image: Image, release: str, room: Path) -> Frozen:
             # Reads and compiles what every run needs, with nothing of the checkout.
             booted.shell("mkdir -p /opt/voip-test/salt /opt/voip-test/pillar")
             booted.call("state.single", "test.nop", name="warm")
+            if release == image.old:
+                booted.shell(_EARLIER.format(offered=" ".join(OFFERED)))
             booted.freeze(kept.memory)
 
     return Frozen(Cache().entry("kernel-frozen", key, make))
-
-
-def copy(source: Path, target: Path) -> Path:
-    argv = ["cp", "--sparse=always", "--reflink=auto", str(source), str(target)]
-    subprocess.run(argv, check=True)
-    return target
 
 
 def _make(directory: Path, base: Path, mirror: Mirror, log: Path) -> None:

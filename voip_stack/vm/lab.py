@@ -10,7 +10,7 @@ from typing import Any
 from voip_stack.problem import Problem
 from voip_stack.vm import image as images
 from voip_stack.vm import payload
-from voip_stack.vm.machine import Machine
+from voip_stack.vm.machine import Machine, copy
 
 # The networks of media-1 with one neighbour each: all inside the machine.
 NETWORKS = """
@@ -50,11 +50,16 @@ class Machines:
             machine = Machine(boot, disk, room)
         else:
             kept = images.frozen(self.image, release, self._room())
-            machine = Machine(boot, images.copy(kept.disk, room / "disk.img"), room, kept.memory)
+            machine = Machine(boot, copy(kept.disk, room / "disk.img"), room, kept.memory)
         with machine:
             machine.unpack(self.payload.archive)
             machine.shell(self._networks())
             yield machine
+
+    def fork(self, machine: Machine) -> Machine:
+        """A machine that goes on from where this one is, once it is entered."""
+        room = self._room()
+        return machine.fork(room / "disk.img", room)
 
     @contextmanager
     def converged(self, release: str) -> Iterator[Machine]:

@@ -73,7 +73,7 @@ def calls_through(order, relay, count, prefix):
         ends, name = connect(order | relay, "srtp", f"{prefix}-{number}", 2 * number)
         streams += ends
         names.append(name)
-    warm(streams, Arrivals([stream.socket for stream in streams]).take)
+    warm(relay["ng"], streams, Arrivals([stream.socket for stream in streams]).take)
     return streams, names
 
 

@@ -24,7 +24,6 @@ from functools import partial
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from media import (
     INTERVAL_S,
-    SETTLE_S,
     Clear,
     End,
     Srtp,
@@ -34,6 +33,7 @@ from media import (
     payload,
     read_sdp,
     sdp,
+    settled,
 )  # fmt: skip
 
 # Before the daemon hands streams to the kernel, see media.py.
@@ -126,12 +126,13 @@ def send(streams, seconds, take):
     return sent, received + take()
 
 
-def warm(streams, take):
+def warm(ng, streams, take):
     """Have the daemon hand the streams to the kernel, and count what they sent meanwhile."""
     for stream in streams:
         stream.make(int(WARM_S / INTERVAL_S))
-    send(streams, WARM_S, take)
-    time.sleep(SETTLE_S)
+    before = counters(ng)
+    sent, _ = send(streams, WARM_S, take)
+    settled(ng, before, sent)
 
 
 def drain(sockets):
@@ -155,9 +156,8 @@ def burst(order, name, streams, take):
     time.sleep(CALM_S)
     sent, received = send(streams, order["seconds"], take)
     announce(f"{name} ends")
-    if "user" not in name.split():  # those are counted at once
-        time.sleep(SETTLE_S)
-    after = counters(order["ng"])
+    forwarded = 0 if "straight" in name.split() else sent
+    after = settled(order["ng"], before, forwarded)
     return {"sent": sent, "received": received} | {key: after[key] - before[key] for key in after}
 
 
@@ -204,8 +204,11 @@ def main(order):
         for stream in streams:
             stream.socket.setblocking(False)
         calls[profile] = (streams, partial(drain, [stream.socket for stream in streams]))
-    for streams, take in calls.values():
-        warm(streams, take)
+    everything = list(calls.values())
+    warm(
+        order["ng"], [stream for streams, _ in everything for stream in streams],
+        lambda: sum(take() for _, take in everything),
+    )  # fmt: skip
     for number in range(order["rounds"]):
         name = f"straight {number}"
         found[name] = burst(order, name, alone, partial(drain, takers))

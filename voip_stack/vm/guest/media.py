@@ -23,12 +23,17 @@ from pathlib import Path
 
 sys.path.insert(0, "/opt/voip-test/salt/_utils")
 
+import voip_kernel
 import voip_ng
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 INTERVAL_S = 0.02
-# The daemon fetches the kernel's counters once a second.
+# At most: the daemon fetches the kernel's counters once a second.
 SETTLE_S = 2.2
+# Between two looks whether it has.
+LOOK_S = 0.1
+# Packets between two looks whether the daemon has handed a call to the kernel.
+CHUNK = 10
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 TAG_BYTES = 10
 _SECRET = re.compile(r"\s*(master|session) (key|salt|auth):")
@@ -181,15 +186,36 @@ def new_key():
     return base64.b64encode(os.urandom(30)).decode()
 
 
-def talk(ends, first, packets):
-    """Both send a packet every 20 ms; what comes is taken at once."""
+def talk(ends, first, packets, rest_s=0.5):
+    """Both send a packet every 20 ms; what comes is taken at once, and for `rest_s` more."""
     by_socket = {end.socket: end for end in ends}
     start = time.monotonic()
     for number in range(1, packets + 1):
         for end in ends:
             end.send(first + number)
         _take(by_socket, start + number * INTERVAL_S)
-    _take(by_socket, time.monotonic() + 0.5)
+    _take(by_socket, time.monotonic() + rest_s)
+
+
+def warm_up(target, call_id, ends, most):
+    """Talk until the daemon has handed both streams to the kernel, which it does after some three
+    seconds, or `most` packets are sent. Returns how many were.
+    """
+    sent = 0
+    while sent < most and kernelized(ask(target, "query", call_id=call_id)) < len(ends):
+        talk(ends, sent, CHUNK, rest_s=0)
+        sent += CHUNK
+    return sent
+
+
+def settled(target, before, packets):
+    """The daemon's counters once they hold `packets` more than before, or after SETTLE_S."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        after = counters(target)
+        if sum(after.values()) >= sum(before.values()) + packets or time.monotonic() > deadline:
+            return after
+        time.sleep(LOOK_S)
 
 
 def _take(by_socket, deadline):
@@ -227,21 +253,22 @@ def call(order):
     outside.remote, _ = read_sdp(answer["sdp"])
     outside.incoming = Clear()
     ends = [outside, inside]
-    if order.get("warm"):
-        # The first packets teach the daemon where the ends are; then it hands over to the kernel.
-        talk(ends, 0, order["warm"])
-        time.sleep(SETTLE_S)
-    before, listed = counters(target), listed_packets(table)
+    begun = counters(target)
+    # The first packets teach the daemon where the ends are.
+    warmed = warm_up(target, call_id, ends, order.get("warm", 0))
+    before, listed = settled(target, begun, 2 * warmed), listed_packets(table)
+    talk(ends, warmed, 0)  # takes what is still on its way
     for end in ends:
         end.sent = end.received = end.wrong = 0
-    talk(ends, order.get("warm", 0), order["packets"])
-    time.sleep(SETTLE_S)
-    query, after = ask(target, "query", call_id=call_id), counters(target)
+    talk(ends, warmed, order["packets"])
+    after = settled(target, before, 2 * order["packets"])
+    query = ask(target, "query", call_id=call_id)
     found = {
         "outside": outside.report(),
         "inside": inside.report(),
         "legs": voip_ng.legs(query),
         "kernelized": kernelized(query),
+        "in_kernel": in_kernel(table),
         "relayed": {name: after[name] - before[name] for name in after},
         "listed": listed_packets(table) - listed,
         "targets": targets(table),
@@ -269,6 +296,14 @@ def counters(target):
 def listed_packets(table):
     """Packets that the module has counted for the streams that it forwards now."""
     return sum(map(int, re.findall(r"stats:.*?(\d+) packets", targets(table))))
+
+
+def in_kernel(table):
+    """How many streams the module forwards now, as `rtpengine_module.status` finds it."""
+    try:
+        return voip_kernel.targets(Path(f"/proc/rtpengine/{table}/status").read_text())[0]
+    except OSError:
+        return 0
 
 
 def targets(table):
