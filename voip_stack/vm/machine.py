@@ -22,6 +22,7 @@ from voip_stack.vm.qmp import Monitor
 BOOT_S = 600
 SLOW_S = 900
 CPUCLOCK_SCHED = 2
+APPEND = "root=/dev/vda rw console=ttyS0 quiet mitigations=off net.ifnames=0 tsc=reliable"
 PYTHON = "/opt/voip-minion/bin/python"
 
 
@@ -39,7 +40,7 @@ def command(room: Path, kernel: Path, initrd: Path, disk: Path) -> list[str]:
         "qemu-system-x86_64", "-accel", "tcg", "-cpu", "Westmere",
         "-smp", "1", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none",
         "-nic", "none", "-no-reboot", "-kernel", str(kernel), "-initrd", str(initrd),
-        "-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off net.ifnames=0 tsc=reliable",
+        "-append", APPEND,
         "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
         "-serial", f"file:{room}/console.log", "-device", "virtio-rng-pci",
         "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=p,name=voip.test",
