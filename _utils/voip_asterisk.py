@@ -2,6 +2,7 @@
 
 import re
 
+FORWARDS = ("always", "busy", "no_answer", "unreachable")
 CODECS = {"PCMA": "alaw", "PCMU": "ulaw", "G722": "g722", "opus": "opus"}
 
 # The one suite that Asterisk's SDES offers (res_pjsip_sdp_rtp, with srtp_tag_32 off).
@@ -24,6 +25,22 @@ def patterns(lengths):
     )
 
 
+def forwards(found, ring_timeout_s):
+    """Return [{number, ring_s, always, busy, no_answer, unreachable}], "" for what is not said.
+
+    found: {number: {kind: number, after_s}} of the pillar. ring_timeout_s: of who says none.
+    Raises ValueError for anything but a number (it would be dialplan syntax).
+    """
+    rows = []
+    for number, wanted in sorted(found.items()):
+        targets = {kind: wanted.get(kind, "") for kind in FORWARDS}
+        for word in (number, *filter(None, targets.values())):
+            if not re.fullmatch(r"[+]?[0-9]+", word, re.ASCII):
+                raise ValueError(f"not a number to dial: {word!r}")
+        rows.append({"number": number, "ring_s": wanted.get("after_s", ring_timeout_s)} | targets)
+    return rows
+
+
 def codecs(names):
     """Return Asterisk's names of codecs, in the order of policy. Raises ValueError for others."""
     unknown = [name for name in names if name not in CODECS]
@@ -35,7 +52,8 @@ def codecs(names):
 def plan(voip):
     """Return all that the templates need beside addresses and ports.
 
-    voip: pillar['voip'] of a PBX host. Gives codecs, patterns, proxies ([{name, address, fqdn}]).
+    voip: pillar['voip'] of a PBX host. Gives codecs, patterns, forwards, and proxies
+    ([{name, address, fqdn}]).
     Raises ValueError when policy names no SRTP suite that Asterisk has.
     """
     routing = voip["routing"]
@@ -44,6 +62,7 @@ def plan(voip):
     return {
         "codecs": codecs(routing["codecs"]),
         "patterns": patterns(voip["subscribers"]["lengths"]),
+        "forwards": forwards(voip["subscribers"]["forwards"], routing["ring_timeout_s"]),
         "proxies": [
             {"name": name, "address": host["internal"], "fqdn": host["fqdn"]}
             for name, host in sorted(voip["hosts"].items())

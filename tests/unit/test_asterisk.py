@@ -18,6 +18,10 @@ import voip_asterisk  # noqa: E402
 
 FILES = CHECKOUT / "salt/asterisk/files"
 VOIP = compile_for(load(CHECKOUT / "pillar"), "pbx-1", {})
+VOIP["subscribers"]["forwards"] = {
+    "1002": {"always": "1001", "busy": "1003"},
+    "1003": {"busy": "1001", "unreachable": "+4930123456", "after_s": 20},
+}
 
 
 def test_action_is_lines_and_an_empty_one():
@@ -179,11 +183,26 @@ def test_dialplan_has_a_pattern_for_all_and_the_echo(rendered):
     assert extensions == [
         "exten => *43,1,Answer()",
         "exten => *44,1,Answer()",
-        "exten => _1XXX,1,Set(_VOIP_CALL=${PJSIP_HEADER(read,X-Voip-Call)})",
+        "exten => _1XXX,1,Gosub(ring,${EXTEN},1(60))",
+        "exten => 1002,1,Goto(1001,1)",
+        "exten => 1003,1,Gosub(ring,${EXTEN},1(20))",
+        "exten => _+X.,1,Hangup(3)",
+        "exten => _X.,1,Set(_VOIP_CALL=${PJSIP_HEADER(read,X-Voip-Call)})",
         "exten => s,1,Set(PJSIP_HEADER(add,X-Voip-Call)=${VOIP_CALL})",
     ]
     number = r"PJSIP/sip-1/sip:${EXTEN}@192.168.64.10:5071\;transport=tls"
-    assert f" same => n,Dial({number},60,b(to-proxy^s^1))" in lines
+    assert f" same => n,Dial({number},${{ARG1}},b(to-proxy^s^1))" in lines
+    first = lines.index(extensions[4])
+    assert lines[first + 1 : first + 4] == [
+        ' same => n,GotoIf($["${OUTCOME}" = "busy"]?1001,1)',
+        ' same => n,GotoIf($["${OUTCOME}" = "unreachable"]?+4930123456,1)',
+        " same => n,Hangup(${GOSUB_RETVAL})",
+    ]
+
+
+def test_only_numbers_are_forwarded_to():
+    with pytest.raises(ValueError, match="not a number"):
+        voip_asterisk.forwards({"1001": {"busy": "1,1,System(x)"}}, 60)
 
 
 def test_trunk_is_encrypted_and_known_by_address(rendered):

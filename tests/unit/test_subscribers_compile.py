@@ -138,7 +138,7 @@ def test_a_chain_of_forwards_is_none_of_recursion(write):
     ("host", "keys"),
     [
         ("sip-1", {"digest", "count", "rows", "aliases", "record", "dtls"}),
-        ("pbx-1", {"lengths"}),
+        ("pbx-1", {"lengths", "forwards"}),
         ("media-1", None),
         ("media-2", None),
         ("devstack", None),
@@ -157,7 +157,23 @@ def test_each_minion_gets_what_it_uses(write, host, keys):
         assert b"77123,active,Xaver" in voip_subscribers.unpack(known["rows"])
         assert voip_subscribers.unpack(known["aliases"]) == b"+4930123456,77123\n"
     if host == "pbx-1":
-        assert known == {"lengths": {"1": [4], "7": [5]}}
+        assert known == {"lengths": {"1": [4], "7": [5]}, "forwards": {}}
+
+
+def test_a_pbx_knows_who_forwards_and_where_to(write):
+    directory = write(
+        {
+            "b.csv": "number,name,state,aliases,forward_always,forward_busy,forward_after_s\n"
+            "2001,A,active,+4930123456,2002,,\n2002,B,active,,,+4930999999,25\n"
+            "2003,C,suspended,,2002,,\n2004,D,active,,+4930123456,,\n"
+        }
+    )
+    known = compile_for(load(directory), "pbx-1", {})["subscribers"]["forwards"]
+    assert known == {
+        "2001": {"always": "2002"},
+        "2002": {"busy": "+4930999999", "after_s": 25},
+        "2004": {"always": "2001"},
+    }
 
 
 # -------------------------------------------------------------------- each content is compiled once

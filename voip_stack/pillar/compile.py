@@ -16,7 +16,7 @@ ROUTED_ROLES = {"sip", "media", "pbx"}
 # What of the subscribers each role's states read.
 SUBSCRIBERS_OF = {
     "sip": ("digest", "count", "rows", "aliases", "record", "dtls"),
-    "pbx": ("lengths",),
+    "pbx": ("lengths", "forwards"),
 }
 TOLL_ROLES = {"sip"}
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from voip_stack import paths
+from voip_stack.subscribers import forwarding
 
 # The columns and the form in which rows travel are shared with the minions.
 sys.path.append(str(paths.CHECKOUT / "_utils"))
@@ -45,6 +46,7 @@ class Directory:
 
     digest: of all that the database holds. rows, aliases: packed (voip_subscribers.pack), of
     COLUMNS and ALIAS_COLUMNS. record, dtls: numbers. lengths: of numbers, by their first digit.
+    forwards: {number: {kind: number, "after_s": seconds, where they are said}} of who is active.
     """
 
     # Not a dataclass: pydantic would dump one.
@@ -56,6 +58,7 @@ class Directory:
         self.record: list[str] = values["record"]
         self.dtls: list[str] = values["dtls"]
         self.lengths: dict[str, list[int]] = values["lengths"]
+        self.forwards: dict[str, dict[str, Any]] = values["forwards"]
 
     def as_dict(self) -> dict[str, Any]:
         """What makes the same Directory again."""
@@ -80,6 +83,7 @@ class Directory:
                 "record": sorted(record),
                 "dtls": sorted(dtls),
                 "lengths": {first: sorted(found) for first, found in sorted(lengths.items())},
+                "forwards": _forwards(sorted_rows, aliases),
             }
         )
 
@@ -103,6 +107,19 @@ class Directory:
         return dict(_rows(self.aliases))
 
 
+def _forwards(rows: Iterable[tuple], aliases: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Of the active rows: where calls go instead, an E.164 number of ours as the number it is."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row[_STATE] == "active" and any(row[_TARGETS]):
+            targets = zip(forwarding.KINDS, row[_TARGETS], strict=True)
+            known = {kind: aliases.get(target, target) for kind, target in targets if target}
+            found[row[0]] = known | ({"after_s": row[_AFTER]} if row[_AFTER] else {})
+    return found
+
+
+_STATE, _AFTER = (voip_subscribers.COLUMNS.index(name) for name in ("state", "forward_after_s"))
+_TARGETS = slice(voip_subscribers.COLUMNS.index(f"forward_{forwarding.KINDS[0]}"), _AFTER)
 _INTEGERS = [voip_subscribers.COLUMNS.index(name) for name in ("max_calls", "forward_after_s")]
 
 
