@@ -92,6 +92,16 @@ def test_packaging_from_the_tree(tmp_path):
     assert "thing (1.0-1~voip12+1)" in (tmp_path / "debian" / "changelog").read_text()
 
 
+def test_a_tarballs_packaging_says_its_version(tmp_path):
+    (tmp_path / "debian").mkdir()
+    new = tmp_path / "packaging"
+    new.mkdir()
+    (new / "control").write_text(CONTROL)
+    (new / "changelog").write_text(CHANGELOG)
+    version = recipe.apply(Recipe(source="thing", packaging="packaging"), tmp_path, "bookworm")
+    assert version == "1.0-1~voip12+1"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

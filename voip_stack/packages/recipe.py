@@ -130,12 +130,14 @@ def _replace_packaging(tree: Path, directory: str) -> None:
     new, old = tree / directory, tree / "debian"
     if not (new / "control").is_file():
         raise RecipeError(f"the source has no packaging in {directory}")
-    # The changelog says which version this is, the patches are applied already.
+    # Debian's changelog says which version this is, its patches are applied already. A project's
+    # tarball has none of them but those of its packaging.
+    kept = {path.name for path in old.iterdir()} & {"changelog", "patches", "source"}
     for name in [*(path.name for path in old.iterdir())]:
-        if name not in ("changelog", "patches", "source"):
+        if name not in kept:
             _remove(old / name)
     for path in new.iterdir():
-        if path.name not in ("changelog", "patches", "source"):
+        if path.name not in kept:
             path.rename(old / path.name)
 
 
