@@ -5,22 +5,18 @@ Answers that do not fit a datagram (about 200 KiB) raise CommandExecutionError; 
 use `kamcmd`.
 """
 
-import contextlib
-import json
 import os
-import socket
-import subprocess
-import tempfile
 import time
 
+import voip_datagram
 import voip_kamailio
+import voip_proxy
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from voip_errors import NotFound, Unavailable
+from voip_errors import NotFound
 
 __virtualname__ = "kamailio"
 
 CONTROL_SOCKET = "/run/kamailio/rpc.sock"
-_ANSWER_BYTES = 1 << 20
 _ABSENT = ("AOR not found", "AOR has no contacts", "No such htable", "Key not found")
 # What each table's file needs to be read again, without a restart.
 _RELOADS = {
@@ -48,50 +44,13 @@ def rpc(method, *params, timeout_s=5):
     Raises NotFound for a user or table that the proxy does not have, Unavailable when it does not
     run, CommandExecutionError when it refuses otherwise or does not answer.
     """
-    request = {"jsonrpc": "2.0", "method": method, "params": list(params), "id": 1}
-    answer = _exchange(json.dumps(request).encode(), timeout_s)
-    try:
-        decoded = json.loads(answer)
-    except ValueError as err:
-        raise CommandExecutionError(f"{method}: the proxy's answer is not JSON") from err
-    error = decoded.get("error")
+    result, error = voip_datagram.call(CONTROL_SOCKET, method, list(params), timeout_s)
     if error:
         message = error.get("message", "refused")
         # The proxy has one code (500) for everything: only its words tell what is merely absent.
         kind = NotFound if message.startswith(_ABSENT) else CommandExecutionError
         raise kind(f"{method}: {message}")
-    return decoded.get("result")
-
-
-def _exchange(request, timeout_s):
-    directory = os.path.dirname(CONTROL_SOCKET)
-    if not os.path.isdir(directory):
-        raise Unavailable("the proxy is not running")
-    # Beside the proxy's own socket: it has a /tmp of its own.
-    with tempfile.TemporaryDirectory(dir=directory, prefix="reply-") as room:
-        own = os.path.join(room, "reply")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-            link.bind(own)
-            # The proxy answers as its own user: it must reach our end, and nobody else needs to.
-            _open_to_owner_of(directory, room, own)
-            link.settimeout(timeout_s)
-            try:
-                link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ANSWER_BYTES)
-                link.sendto(request, CONTROL_SOCKET)
-                return link.recv(_ANSWER_BYTES)
-            except TimeoutError as err:
-                raise CommandExecutionError(
-                    f"the proxy does not answer within {timeout_s} s"
-                ) from err
-            except OSError as err:
-                raise Unavailable(f"the proxy is not running: {err.strerror}") from err
-
-
-def _open_to_owner_of(directory, *paths):
-    with contextlib.suppress(OSError):
-        owner = os.stat(directory)
-        for path in paths:
-            os.chown(path, owner.st_uid, owner.st_gid)
+    return result
 
 
 def ping():
@@ -262,20 +221,8 @@ def check_config(directory):
 
     Raises CommandExecutionError with file, line and reason when it is refused.
     """
-    done = subprocess.run(
-        ["/usr/sbin/kamailio", "-c", "-f", os.path.join(directory, "kamailio.cfg")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    if done.returncode == 0:
-        return True
-    reasons = voip_kamailio.check_errors(done.stderr + done.stdout)
-    where = "; ".join(reason.replace(f"{directory}/", "") for reason in reasons)
-    raise CommandExecutionError(
-        f"the proxy's parser refuses the new configuration, the old one stays: {where}"
-    )
+    command = ["/usr/sbin/kamailio", "-c", "-f", os.path.join(directory, "kamailio.cfg")]
+    return voip_proxy.checked(command, directory, voip_kamailio.check_errors)
 
 
 def routing_files(source, voip, saltenv="base"):
@@ -283,17 +230,7 @@ def routing_files(source, voip, saltenv="base"):
 
     source: salt:// directory of the routing files. voip: pillar['voip'].
     """
-    root = source.removeprefix("salt://").rstrip("/") + "/"
-    files = {}
-    for path in __salt__["cp.list_master"](saltenv, prefix=root):
-        if path.endswith(".cfg"):
-            cached = __salt__["cp.cache_file"](f"salt://{path}", saltenv)
-            if not cached:
-                raise CommandExecutionError(f"salt://{path} could not be fetched")
-            with open(cached, encoding="utf-8") as file:
-                files[path.removeprefix(root)] = file.read()
-    if "kamailio.cfg" not in files:
-        raise CommandExecutionError(f"no kamailio.cfg below {source}")
+    files = voip_proxy.fetched(__salt__, source, "kamailio.cfg", saltenv)
     return files | {"defines.cfg": voip_kamailio.defines(voip)}
 
 
@@ -304,17 +241,5 @@ def tables(voip):
 
 def revocation_file():
     """Return the file of revocation lists that the proxy is told to check by, None without one."""
-    found = current_files(voip_kamailio.CONFIG_DIR, ["tls.cfg"])
+    found = voip_proxy.current_files(voip_kamailio.CONFIG_DIR, ["tls.cfg"])
     return voip_kamailio.revocation_file(found.get("tls.cfg", ""))
-
-
-def current_files(directory, names):
-    """Return {name: text} of those of `names` that exist in `directory`."""
-    found = {}
-    for name in names:
-        with (
-            contextlib.suppress(FileNotFoundError),
-            open(os.path.join(directory, name), encoding="utf-8", errors="replace") as file,
-        ):
-            found[name] = file.read()
-    return found

@@ -3,31 +3,21 @@
 Routing is in salt/kamailio/files and holds no value; every value is here.
 """
 
-import difflib
 import ipaddress
 import re
 
-from voip_ng import endpoint, refused_suites
+from voip_ng import endpoint
+from voip_proxy import CIPHERS, TLS_DIR, media_flags, media_relay_url
 
 CONFIG_DIR = "/etc/kamailio/voip"
-TLS_DIR = "/etc/voip-stack/tls"
 # Of every file in it: what voip_config takes.
 OWNER = {"user": "root", "group": "kamailio"}
-
-# TLS 1.2 with forward secrecy and AEAD only; TLS 1.3 has no others.
-CIPHERS = (
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:"
-    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256"
-)
 
 # Column of `subscriber` that holds the digest, by algorithm (RFC 7616).
 HA1_COLUMNS = {"MD5": "ha1", "SHA-256": "ha1_sha256"}
 
 # Columns of an htable's file, for Kamailio's db_text module.
 HTABLE_COLUMNS = "key_name(string) key_type(int) value_type(int) key_value(string) expires(int)"
-
-# RTPEngine flags that every message carries.
-MEDIA_COMMON = "replace-origin replace-session-connection strict-source"
 
 
 def defines(voip, config_dir=CONFIG_DIR):
@@ -116,13 +106,6 @@ def _toll_values(toll):
     ]
 
 
-def media_relay_url(voip, name):
-    """Return the control socket of a relay, by its name; it is there wherever the relay is."""
-    port = voip["ports"]["rtpengine"]["ng"]
-    address = next(item["internal"] for item in voip["relays"] if item["name"] == name)
-    return f"udp:{address}:{port}"
-
-
 def relay_table(voip):
     """Return the text of the RTPEngines: one set, in which a dead one is passed over.
 
@@ -140,23 +123,6 @@ def relay_table(voip):
 def version_table():
     """Return the text of the table in which modules look for the version of theirs."""
     return "table_name(string) table_version(int)\nrtpengine:1\n"
-
-
-def media_flags(suites, has_ipv6=False):
-    """Return [(name, RTPEngine flags)] by kind of recipient; all of them are SRTP.
-
-    suites: list of the SRTP suites that may be offered (RFC 4568 and RFC 7714 names). has_ipv6:
-    devices may have it; the PBX, whose network is IPv4, gets an offer of that all the same.
-    """
-    refused = " ".join(refused_suites(suites))
-    sdes = f"{MEDIA_COMMON} RTP/SAVP ICE=remove rtcp-mux-demux {refused}".rstrip()
-    browser = f"{MEDIA_COMMON} UDP/TLS/RTP/SAVPF ICE=force rtcp-mux-offer generate-mid SDES-off"
-    return [
-        ("V_MEDIA_PBX", f"{sdes} address-family=IP4" if has_ipv6 else sdes),
-        ("V_MEDIA_DEVICE", sdes),
-        ("V_MEDIA_BROWSER", browser),
-        ("V_MEDIA_ANSWER", f"{MEDIA_COMMON} {refused}".rstrip()),
-    ]
 
 
 def tls_config(voip, tls_dir=TLS_DIR, crl=None):
@@ -257,32 +223,6 @@ def feature_table(voip):
     wanted = sorted((number, name) for name in ("dtls", "record") for number in known.get(name, []))
     lines += [f"{number}\\:\\:{name}:0:1:1:0" for number, name in wanted]
     return "\n".join(lines) + "\n"
-
-
-def changed_files(current, wanted, context_lines=2, limit_lines=60):
-    """Compare {name: text}; return {name: unified diff}, an empty dict when equal.
-
-    A name that only `current` has is a removal. Diffs are cut at limit_lines.
-    """
-    changes = {}
-    for name in sorted({*current, *wanted}):
-        old, new = current.get(name), wanted.get(name)
-        if old == new:
-            continue
-        diff = list(
-            difflib.unified_diff(
-                (old or "").splitlines(),
-                (new or "").splitlines(),
-                "absent" if old is None else name,
-                "absent" if new is None else name,
-                lineterm="",
-                n=context_lines,
-            )
-        )
-        if len(diff) > limit_lines:
-            diff = [*diff[:limit_lines], f"... {len(diff) - limit_lines} more lines"]
-        changes[name] = "\n".join(diff)
-    return changes
 
 
 def check_errors(output, limit=5):

@@ -5,19 +5,21 @@ include:
 
 # What the running proxy reads again: TLS settings, PBXs, peers. No call is touched.
 Configure Kamailio's tables:
-  kamailio.tables:
+  voip_proxy.tables:
     - name: /etc/kamailio/voip
+    - component: kamailio
     - require:
       - voip_package: Install Kamailio
       - voip_certificate: Certify Kamailio
 
 # What is read at the start only. Checked by the proxy's own parser before it replaces what runs.
 Configure Kamailio's routing:
-  kamailio.configured:
+  voip_proxy.configured:
     - name: /etc/kamailio/voip
+    - component: kamailio
     - source: salt://kamailio/files
     - require:
-      - kamailio: Configure Kamailio's tables
+      - voip_proxy: Configure Kamailio's tables
 
 Confine the Kamailio service:
   file.managed:

@@ -14,10 +14,10 @@ Run Kamailio:
       - /etc/kamailio/voip/routes
     - watch:
       - voip_package: Install Kamailio
-      - kamailio: Configure Kamailio's routing
+      - voip_proxy: Configure Kamailio's routing
       - file: Confine the Kamailio service
     - require:
-      - kamailio: Configure Kamailio's tables
+      - voip_proxy: Configure Kamailio's tables
 
 Kamailio answers its control socket:
   voip_health.answers:

@@ -564,7 +564,9 @@ def test_tables_are_mended_without_a_restart(device, on, salt, clean):
     device("1003")
     before, held = main_pid(on), salt("sip-1", "kamailio.registrations", "1003")
     on("sip-1", "sh", "-c", "echo '# by hand' >> /etc/kamailio/voip/dispatcher.list")
-    (mended,) = salt("sip-1", "state.single", "kamailio.tables", "/etc/kamailio/voip").values()
+    (mended,) = salt(
+        "sip-1", "state.single", "voip_proxy.tables", "/etc/kamailio/voip", "kamailio"
+    ).values()
     assert mended["result"] is True
     assert list(mended["changes"]) == ["dispatcher.list"]
     assert "dispatcher.reload" in mended["comment"]

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -15,6 +16,7 @@ sys.path[:0] = [str(CHECKOUT / name) for name in ("_utils", "_modules")]
 
 import kamailio as module  # noqa: E402
 import voip_kamailio  # noqa: E402
+import voip_proxy  # noqa: E402
 from voip_errors import NotFound, Unavailable  # noqa: E402
 
 from voip_stack.pillar import compile_for, load  # noqa: E402
@@ -28,7 +30,7 @@ def _load_state():
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(
-        "kamailio_state", CHECKOUT / "_states/kamailio.py"
+        "voip_proxy_state", CHECKOUT / "_states/voip_proxy.py"
     )
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
@@ -82,7 +84,7 @@ def test_defines_hold_no_credential(voip):
 
 
 def test_only_the_suites_of_the_policy_are_offered():
-    flags = dict(voip_kamailio.media_flags(["AES_CM_128_HMAC_SHA1_80"]))
+    flags = dict(voip_proxy.media_flags(["AES_CM_128_HMAC_SHA1_80"]))
     assert "SDES-no-NULL_HMAC_SHA1_80" in flags["V_MEDIA_PBX"]
     assert "SDES-no-AES_CM_128_HMAC_SHA1_80" not in flags["V_MEDIA_PBX"]
     assert " RTP/SAVP " in flags["V_MEDIA_DEVICE"]
@@ -139,11 +141,11 @@ def test_a_proxy_without_an_external_side_does_not_listen_there(voip):
     ],
 )
 def test_changed_files(current, wanted, names):
-    assert list(voip_kamailio.changed_files(current, wanted)) == names
+    assert list(voip_proxy.changed_files(current, wanted)) == names
 
 
 def test_a_long_diff_is_cut():
-    changes = voip_kamailio.changed_files({}, {"a": "line\n" * 500}, limit_lines=10)
+    changes = voip_proxy.changed_files({}, {"a": "line\n" * 500}, limit_lines=10)
     assert changes["a"].splitlines()[-1] == "... 493 more lines"
 
 
@@ -361,11 +363,13 @@ def state(drift, testmode, is_running=True, refused=None):
     loaded.__opts__ = {"test": testmode}
     loaded.__pillar__ = {"voip": {}}
     loaded.__env__ = "base"
+    loaded.voip_proxy = SimpleNamespace(
+        current_files=lambda name, files: dict.fromkeys(files, "old\n"),
+        changed_files=voip_proxy.changed_files,
+    )
     loaded.__salt__ = {
-        "kamailio.rpc": None,
         "kamailio.routing_files": lambda source, voip, saltenv: {"kamailio.cfg": "new\n"},
         "kamailio.tables": lambda voip: {"tls.cfg": "new\n"},
-        "kamailio.current_files": lambda name, files: dict.fromkeys(files, "old\n"),
         "kamailio.reload_tables": lambda files: called.append("reload") or ["tls.reload"],
         "voip_config.changes": lambda name, wanted, **owner: drift,
         "voip_config.check": check,
@@ -377,13 +381,13 @@ def state(drift, testmode, is_running=True, refused=None):
 
 def test_routing_as_declared_is_left_alone(testmode):
     loaded, called = state({}, testmode)
-    ret = loaded.configured("/etc/kamailio/voip", "salt://kamailio/files")
+    ret = loaded.configured("/etc/kamailio/voip", "kamailio", "salt://kamailio/files")
     assert (ret["result"], ret["changes"], called) == (True, {}, [])
 
 
 def test_routing_is_checked_before_it_is_replaced(testmode):
     loaded, called = state({"kamailio.cfg": "content"}, testmode)
-    ret = loaded.configured("/etc/kamailio/voip", "salt://kamailio/files")
+    ret = loaded.configured("/etc/kamailio/voip", "kamailio", "salt://kamailio/files")
     assert ret["result"] is (None if testmode else True)
     assert "+new" in ret["changes"]["kamailio.cfg"]
     assert called == ([] if testmode else ["check", "install"])
@@ -391,7 +395,7 @@ def test_routing_is_checked_before_it_is_replaced(testmode):
 
 def test_refused_routing_replaces_nothing():
     loaded, called = state({"kamailio.cfg": "content"}, False, refused="line 3: no such thing")
-    ret = loaded.configured("/etc/kamailio/voip", "salt://kamailio/files")
+    ret = loaded.configured("/etc/kamailio/voip", "kamailio", "salt://kamailio/files")
     assert ret["result"] is False
     assert ret["changes"] == {}
     assert "line 3" in ret["comment"]
@@ -401,7 +405,7 @@ def test_refused_routing_replaces_nothing():
 @pytest.mark.parametrize("is_running", [True, False])
 def test_tables_are_read_again_by_a_running_proxy(testmode, is_running):
     loaded, called = state({"tls.cfg": "content"}, testmode, is_running)
-    ret = loaded.tables("/etc/kamailio/voip")
+    ret = loaded.tables("/etc/kamailio/voip", "kamailio")
     assert ret["result"] is (None if testmode else True)
     wanted = [] if testmode else ["install", "reload"] if is_running else ["install"]
     assert called == wanted
