@@ -5,6 +5,7 @@ Answers that do not fit a datagram (about 200 KiB) raise CommandExecutionError; 
 use `kamcmd`.
 """
 
+import contextlib
 import os
 import time
 

@@ -15,8 +15,8 @@ from salt.exceptions import CommandExecutionError
 log = logging.getLogger(__name__)
 
 __virtualname__ = "voip_deploy"
-# What a call needs.
-CALL_PATH = ("kamailio", "rtpengine", "asterisk")
+# What a call needs beside a proxy.
+CALL_PATH = ("rtpengine", "asterisk")
 ROOT_CA = "/etc/voip-stack/tls/ca.crt"
 _SYNC_S = 60
 _START_S = 90
@@ -32,28 +32,29 @@ def __virtual__():
 
 
 def plan():
-    """Return {"first", "then", "all", "proxies", "relays"}: minions for the orchestrations.
+    """Return {"first", "then", "all", "proxies", "daemons", "relays"} for the orchestrations.
 
     first: those that serve secrets, certificates and data to the rest. proxies: those to wait for
     until they reach media relays and PBXs; none where one of these could not be had. relays: media
-    hosts that take over each other's calls.
+    hosts that take over each other's calls. All are minions, but daemons: what runs on the proxies.
     """
     from voip_stack import deployment, paths
-    from voip_stack.pillar import load
-    from voip_stack.pillar.compile import is_available
+    from voip_stack.pillar import compile, load
 
     pillar = load(paths.pillar_dir())
     names = pillar.minions()
     first = [name for name in names if "devstack" in pillar.hosts[name].roles]
-    proxies = [name for name in names if "kamailio" in pillar.components_of(name)]
     facts = deployment.read()
-    if not all(is_available(name, facts) for name in CALL_PATH):
+    daemons = compile.proxies(pillar, facts)
+    proxies = [name for name in names if set(daemons) & set(pillar.components_of(name))]
+    if not all(compile.is_available(name, facts) for name in CALL_PATH):
         proxies = []
     return {
         "first": first,
         "then": [name for name in names if name not in first],
         "all": names,
         "proxies": proxies,
+        "daemons": daemons,
         "relays": list(pillar.floating()),
     }
 

@@ -52,8 +52,8 @@ def codecs(names):
 def plan(voip):
     """Return all that the templates need beside addresses and ports.
 
-    voip: pillar['voip'] of a PBX host. Gives codecs, patterns, forwards, and proxies
-    ([{name, address, fqdn}]).
+    voip: pillar['voip'] of a PBX host. Gives codecs, patterns, forwards, proxies
+    ([{name, address, fqdn}]) and daemons ([{name, port}]: what runs on each of them).
     Raises ValueError when policy names no SRTP suite that Asterisk has.
     """
     routing = voip["routing"]
@@ -67,6 +67,9 @@ def plan(voip):
             {"name": name, "address": host["internal"], "fqdn": host["fqdn"]}
             for name, host in sorted(voip["hosts"].items())
             if "sip" in host["roles"]
+        ],
+        "daemons": [
+            {"name": name, "port": voip["ports"][name]["sip-tls"]} for name in voip["proxies"]
         ],
     }
 

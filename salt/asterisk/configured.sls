@@ -52,6 +52,5 @@ Configure Asterisk's trunks and dialplan:
         settings: {{ voip.asterisk | tojson }}
         routing: {{ voip.routing | tojson }}
         plan: {{ salt['asterisk.plan']() | tojson }}
-        proxy_port: {{ voip.ports.kamailio['sip-tls'] }}
     - require:
       - voip_config: Configure Asterisk

@@ -35,7 +35,10 @@ Have the proxies read it:
   salt.state:
     - tgt: {{ plan['proxies'] | tojson }}
     - tgt_type: list
-    - sls: kamailio.configured
+    - sls:
+      {%- for daemon in plan['daemons'] %}
+      - {{ daemon }}.configured
+      {%- endfor %}
     - queue: true
     - require:
       - salt: Tell the proxies which relays are drained

@@ -51,7 +51,10 @@ Wait until the proxies reach PBX and media relay:
   salt.state:
     - tgt: {{ plan['proxies'] | tojson }}
     - tgt_type: list
-    - sls: kamailio.joined
+    - sls:
+      {%- for daemon in plan['daemons'] %}
+      - {{ daemon }}.joined
+      {%- endfor %}
     - queue: true
     - require:
       - salt: Converge the other hosts

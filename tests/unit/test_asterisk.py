@@ -158,7 +158,6 @@ def rendered():
         "codecs": ["alaw", "opus"],
         "managers": ["192.168.64.1"],
         "plan": voip_asterisk.plan(VOIP),
-        "proxy_port": 5071,
         "accepted": {
             name: [{"username": user, "password": f"{user}-word"} for user in (name, f"{name}.b")]
             for name in ("ami", "ari")

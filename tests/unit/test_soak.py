@@ -7,6 +7,7 @@ import pytest
 from voip_stack import paths
 from voip_stack.bench import reloads
 from voip_stack.pillar import load
+from voip_stack.pillar.compile import PROXIES
 from voip_stack.problem import Problem
 from voip_stack.soak import report as reports
 from voip_stack.soak.calls import ALWAYS_UP, HELD, SHORT, FailedCall, slots
@@ -121,7 +122,8 @@ def test_restarts():
 
 # ---------------------------------------------------------------- bench reloads
 def test_the_sip_daemons_are_those_that_serve_sip_over_tls():
-    assert sorted(reloads.daemons(PILLAR)) == [("pbx-1", "asterisk"), ("sip-1", "kamailio")]
+    proxies = [("sip-1", name) for name in PROXIES if name in PILLAR.roles["sip"]]
+    assert sorted(reloads.daemons(PILLAR)) == [("pbx-1", "asterisk"), *proxies]
 
 
 def test_growth_after_the_warm_up():

@@ -19,6 +19,7 @@ import typer
 from voip_stack import deployment, paths, providers
 from voip_stack.bench.repair import PYTHON
 from voip_stack.bench.report import Result
+from voip_stack.certificates.renew import held
 from voip_stack.pillar import Pillar, compile_for, load
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Provider
@@ -63,10 +64,8 @@ def daemons(pillar: Pillar) -> list[tuple[str, str]]:
     """[(host, component)] of every certificate that a SIP listener over TLS shows."""
     return [
         (host, component)
-        for host in pillar.minions()
-        for component in pillar.components_of(host)
-        if component in pillar.certificates
-        and f"{component}/{LISTENER}" in pillar.certificates[component].serves
+        for host, component in held(pillar)
+        if f"{component}/{LISTENER}" in pillar.certificates[component].serves
     ]
 
 

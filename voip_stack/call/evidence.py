@@ -54,7 +54,7 @@ class Channel:
 
 def connections(ask: Ask, plan: Plan) -> list[Connection]:
     """The proxy's TLS connections."""
-    rows = _ask(ask, plan.proxy.name, "kamailio.connections")
+    rows = _ask(ask, plan.proxy.name, f"{plan.daemon}.connections")
     return [
         Connection(str(row["local"]), str(row["remote"]), str(row["tls"]), str(row["cipher"]))
         for row in rows

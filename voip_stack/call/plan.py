@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from voip_stack.pillar.compile import PROXIES
 from voip_stack.pillar.schema import Pillar
 from voip_stack.problem import Problem
 
@@ -29,8 +30,9 @@ class Host:
 class Plan:
     """One call: the numbers, the codec, and the hosts and ports that it goes through.
 
-    by_ipv6: the numbers whose user agent reaches the proxy by IPv6. browsers: those whose user
-    agent is a browser, which comes to the proxy at wss_port.
+    daemon: the proxy that both register at, `kamailio` or `opensips`. by_ipv6: the numbers whose
+    user agent reaches the proxy by IPv6. browsers: those whose user agent is a browser, which comes
+    to the proxy at wss_port.
     """
 
     caller: str
@@ -46,6 +48,7 @@ class Plan:
     outside: Host
     is_echo: bool
     is_callee_known: bool
+    daemon: str = "kamailio"
     by_ipv6: frozenset[str] = frozenset()
     browsers: frozenset[str] = frozenset()
     wss_port: int = 0
@@ -99,7 +102,7 @@ def make_plan(
     browsers: Iterable[str] = (),
     proxy: str = "kamailio",
 ) -> Plan:
-    """Raises Problem when the pillar has no such caller, or no host that the call needs.
+    """Raises Problem when the pillar has no such caller, or not all that the call needs.
 
     proxy: the component at whose ports the user agents come.
     """
@@ -120,6 +123,13 @@ def make_plan(
             f"codec {codec}: one of {', '.join(allowed)} expected", "pillar: routing.codecs", code=2
         )
     host, outside = _host(pillar, "sip"), _host(pillar, "client")
+    if proxy not in PROXIES or proxy not in pillar.components_of(host.name):
+        raise Problem(
+            f"{host.name} has no proxy {proxy}",
+            "pillar/topology.yaml: roles.sip",
+            f"one of: {', '.join(name for name in pillar.roles['sip'] if name in PROXIES)}",
+            2,
+        )
     if by_ipv6 and None in (host.external_ipv6, outside.external_ipv6):
         raise Problem(
             f"no call by IPv6: {host.name} and {outside.name} need an address of it",
@@ -140,6 +150,7 @@ def make_plan(
         outside=outside,
         is_echo=callee == pillar.routing.echo_extension,
         is_callee_known=callee in numbers,
+        daemon=proxy,
         by_ipv6=frozenset(by_ipv6),
         browsers=frozenset(browsers),
         wss_port=pillar.services[proxy]["wss"].ports[0],

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from voip_stack import paths
+from voip_stack import deployment, paths
 from voip_stack.certificates import outages
 from voip_stack.events import locks, orchestrate, record
 from voip_stack.master import daemon
@@ -56,7 +56,8 @@ class NotRenewed(Problem):
 
 def held(pillar: Pillar) -> list[tuple[str, str]]:
     """[(host, name)] of every certificate that a host of ours has."""
-    return [(host, name) for host in pillar.minions() for name in certificates(pillar, host)]
+    facts = deployment.read()
+    return [(host, name) for host in pillar.minions() for name in certificates(pillar, host, facts)]
 
 
 def renew(

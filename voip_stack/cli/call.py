@@ -53,6 +53,9 @@ def call(
     yes: Annotated[
         bool, typer.Option("--yes", help="Install Chromium unasked, where it is missing.")
     ] = False,
+    proxy: Annotated[
+        str, typer.Option("--proxy", help="kamailio or opensips: where both register.")
+    ] = "kamailio",
 ) -> None:
     """A call between two real SIP clients outside, its encryption and audio verified.
 
@@ -69,6 +72,7 @@ def call(
       ./voip call 1001 1003 --callee-offline    480
       ./voip call 1001 1002 --ipv6 1001         from IPv6 to IPv4
       ./voip call 1001 1002 --from-browser      from Chromium to a phone
+      ./voip call 1001 1002 --proxy opensips
     """
     from rich.console import Console
 
@@ -87,7 +91,8 @@ def call(
     known = pillar()
     if to_browser and callee not in [item.number for item in known.subscribers]:
         raise typer.BadParameter(f"{callee} is no subscriber", param_hint="--to-browser")
-    platform, plan = deployed(make_plan(known, caller, callee, codec, ipv6 or (), browsers))
+    planned = make_plan(known, caller, callee, codec, ipv6 or (), browsers, proxy)
+    platform, plan = deployed(planned)
     if browsers:
         install_missing(PACKAGES, yes)
     options = Options(

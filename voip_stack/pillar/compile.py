@@ -19,6 +19,8 @@ SUBSCRIBERS_OF = {
     "pbx": ("lengths", "forwards"),
 }
 TOLL_ROLES = {"sip"}
+# The two that have one policy.
+PROXIES = ("kamailio", "opensips")
 
 
 def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
     facts: what the control host found out: provider (str), packages ({component: {...}}) and
     ca_pem (str, absent until the PKI exists).
     """
-    components = [name for name in pillar.components_of(host) if is_available(name, facts)]
+    components = available(pillar, host, facts)
     roles = set(pillar.hosts[host].roles)
     provider = facts.get("provider", "lab")
     compiled: dict[str, Any] = {
@@ -37,11 +39,12 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         "hosts": _hosts(pillar),
         "ports": _ports(pillar),
         "peers": peers(pillar),
+        "proxies": proxies(pillar, facts),
         "relays": relays(pillar, facts),
         "endpoints": _endpoints(pillar),
         "master": {"address": str(pillar.networks["internal"].gateway)}
         | pillar.master.model_dump(),
-        "firewall": firewall(pillar, host, provider),
+        "firewall": firewall(pillar, host, provider, facts),
         "egress": egress(pillar, host),
         "versions": {
             name: floor.model_dump()
@@ -51,7 +54,7 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         "packages": _packages(pillar, components, facts),
         "vault": pillar.vault.model_dump(mode="json") | {"url": vault_url(pillar)},
         "pki": pillar.pki.model_dump(mode="json") | _ca(facts),
-        "certificates": certificates(pillar, host),
+        "certificates": certificates(pillar, host, facts),
         "secrets": [name for role in pillar.hosts[host].roles for name in
                     pillar.secrets.get(role, [])],
     }  # fmt: skip
@@ -60,8 +63,8 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         compiled["management"] = pillar.providers.lima.management.model_dump(mode="json")
     for component in components:
         compiled[component] = getattr(pillar, component).model_dump(mode="json")
-    if "kamailio" in components:
-        compiled["kamailio"]["database"]["port"] = pillar.pgbouncer.port
+    for proxy in sorted(set(PROXIES) & set(components)):
+        compiled[proxy]["database"]["port"] = pillar.pgbouncer.port
     if roles & ROUTED_ROLES:
         compiled["routing"] = pillar.routing.model_dump(mode="json")
     if roles & TOLL_ROLES:
@@ -78,6 +81,20 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
 def is_available(component: str, facts: dict[str, Any]) -> bool:
     """False for a component whose packages no source has: everything else still comes up."""
     return facts.get("packages", {}).get(component, {}).get("source", "") is not None
+
+
+def available(pillar: Pillar, host: str, facts: dict[str, Any]) -> list[str]:
+    """What runs on `host`, in the order in which it converges."""
+    return [name for name in pillar.components_of(host) if is_available(name, facts)]
+
+
+def proxies(pillar: Pillar, facts: dict[str, Any]) -> list[str]:
+    """The proxy daemons of the hosts with role sip that could be had, in order of preference."""
+    return [
+        name
+        for name in pillar.roles.get("sip", [])
+        if name in PROXIES and is_available(name, facts)
+    ]
 
 
 def vault_url(pillar: Pillar) -> str:
@@ -129,14 +146,18 @@ def peers(pillar: Pillar) -> dict[str, list[str]]:
     return found
 
 
-def firewall(pillar: Pillar, host: str, provider: str) -> list[dict[str, Any]]:
+def firewall(
+    pillar: Pillar, host: str, provider: str, facts: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """The rules that let traffic in on `host`: everything else is dropped.
+
+    facts: as of compile_for; what could not be had has no port.
 
     Each rule: name, interface, network, proto, ports ("5071", "30000-39999", "-" for vrrp),
     sources (list of addresses; empty means any).
     """
     rules: list[dict[str, Any]] = []
-    for component in pillar.components_of(host):
+    for component in available(pillar, host, facts or {}):
         for name, listener in pillar.services.get(component, {}).items():
             if listener.port is None and pillar.hosts[host].relay is None:
                 continue  # it takes nothing over
@@ -171,21 +192,26 @@ def egress(pillar: Pillar, host: str) -> list[dict[str, Any]] | None:
         component, _, name = item.partition("/")
         listener = pillar.services[component][name]
         served = _served_at(pillar, component)
+        if not served:
+            continue  # nobody has it: without an address the rule would be for any
         rules += [_outgoing(item, proto, listener.port, served) for proto in listener.proto]
     for also in (also for limit in limits for also in limit.also):
         rules += [_outgoing(also.name, proto, also.port, []) for proto in also.proto]
     return rules
 
 
-def certificates(pillar: Pillar, host: str) -> dict[str, dict[str, Any]]:
+def certificates(
+    pillar: Pillar, host: str, facts: dict[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
     """The certificates that `host` holds: names, owner of the key, life, reload, listeners.
 
-    role: the PKI role that signs it. listeners: [address, port] of where it must be shown.
+    facts: as of compile_for; what could not be had has none. role: the PKI role
+    that signs it. listeners: [address, port] of where it must be shown.
     """
     definition = pillar.hosts[host]
     substitutes = {"proxy_name": pillar.site.proxy_name, "domain": pillar.site.domain}
     found = {}
-    for component in pillar.components_of(host):
+    for component in available(pillar, host, facts or {}):
         wanted = pillar.certificates.get(component)
         if wanted is None or pillar.is_external(component):
             continue

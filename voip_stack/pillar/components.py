@@ -39,6 +39,20 @@ class Kamailio(Component):
     scanners: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]] = ["friendly-scanner"]
 
 
+class Opensips(Component):
+    """What the daemon itself needs, and its limits; other policy is what Kamailio has."""
+
+    children: Annotated[int, Field(ge=1, le=64)] = 2
+    tcp_workers: Annotated[int, Field(ge=1, le=128)] = 4
+    max_connections: Annotated[int, Field(ge=64, le=1_000_000)] = 16384
+    shm_mib: Annotated[int, Field(ge=64, le=65_536)] = 128
+    pkg_mib: Annotated[int, Field(ge=8, le=1024)] = 16
+    database: Pooler = Pooler()
+    auth_failures_per_user: Annotated[int, Field(ge=1)] = 10
+    auth_window_s: Annotated[int, Field(ge=1)] = 300
+    max_calls_per_user: Annotated[int, Field(ge=1)] = 10
+
+
 class Asterisk(Component):
     qualify_s: Annotated[int, Field(ge=5, le=600)] = 30
     verbose: Annotated[int, Field(ge=0, le=5)] = 0

@@ -107,6 +107,10 @@ def _kamailio(pillar: Pillar, host: str) -> list[dict[str, Any]]:
     return [_sip(pillar, host, "kamailio")]
 
 
+def _opensips(pillar: Pillar, host: str) -> list[dict[str, Any]]:
+    return [_sip(pillar, host, "opensips")]
+
+
 def _asterisk(pillar: Pillar, host: str) -> list[dict[str, Any]]:
     ami = {
         "kind": "ami",
@@ -163,6 +167,7 @@ def _sql(directory: str, port: int, user: str, database: str) -> dict[str, Any]:
 
 PROBES: dict[str, Callable[[Pillar, str], list[dict[str, Any]]]] = {
     "kamailio": _kamailio,
+    "opensips": _opensips,
     "asterisk": _asterisk,
     "rtpengine": _rtpengine,
     "openbao": _openbao,

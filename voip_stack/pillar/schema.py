@@ -252,6 +252,7 @@ class Pillar(Model):
     providers: Providers = Providers()
     repair: Repair = Repair()
     kamailio: component_models.Kamailio
+    opensips: component_models.Opensips
     asterisk: component_models.Asterisk
     rtpengine: component_models.Rtpengine
     openbao: component_models.Openbao

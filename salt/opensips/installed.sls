@@ -1,0 +1,3 @@
+Install OpenSIPS:
+  voip_package.installed:
+    - name: opensips

@@ -1,0 +1,265 @@
+"""OpenSIPS of the package with the routing of the tree: its parser, and the daemon on loopback."""
+
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from voip_stack.packages import local
+from voip_stack.pillar import load
+
+CHECKOUT = Path(__file__).parents[2]
+sys.path[:0] = [str(CHECKOUT / name) for name in ("_utils", "_modules")]
+
+import opensips as control  # noqa: E402
+import voip_subscribers  # noqa: E402
+
+from tests.functional.openbao_server import free_port  # noqa: E402
+from tests.functional.opensips_daemon import INSIDE, OUTSIDE, Daemon  # noqa: E402
+from tests.functional.postgresql_server import Server  # noqa: E402
+from tests.lab import sip_probe  # noqa: E402
+
+SUITE = "bookworm"
+SCHEMA = CHECKOUT / "salt/kamailio/files/schema"
+DOMAIN, NUMBER, PASSWORD = "voip.test", "1001", "of nobody else"
+RELOADS = 105
+LONG = "X-Long: " + "x" * 20000
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """The local directory's packages, unpacked; without them the test fails, it never skips."""
+    arch = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+    directory = local.directory(None, SUITE, arch)
+    packages = sorted(directory.glob(f"opensips*_{arch}.deb")) if directory else []
+    if not packages:
+        pytest.fail("no package opensips here: set VOIP_LOCAL_DEBS", pytrace=False)
+    root = tmp_path_factory.mktemp("opensips")
+    for item in packages:
+        subprocess.run(["dpkg", "-x", item, root], check=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def host_options(package):
+    return {"opensips_root": str(package)}
+
+
+# -------------------------------------------------------------------- the parser
+
+
+@pytest.fixture
+def laid(make_host, tmp_path):
+    """laid(name=text): the routing in a directory, with some files' text changed; returns it."""
+    sip = make_host("sip-1")
+    settings = load(CHECKOUT / "pillar").opensips.model_dump(mode="json")
+    voip = sip.pillar | {"opensips": settings}
+
+    def lay(**changed):
+        files = sip.modules.opensips.routing_files("salt://opensips/files", voip)
+        for name, text in (files | changed).items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return lambda: sip.modules.opensips.check_config(str(tmp_path))
+
+    return lay
+
+
+def test_the_rendered_routing_is_taken(laid):
+    assert laid()() is True
+
+
+def test_a_broken_one_is_refused_with_file_line_and_reason(laid):
+    check = laid(**{"routes/auth.cfg": "route[AUTH] {\n\tno_such_function();\n}\n"})
+    with pytest.raises(CommandExecutionError, match=r"routes/auth\.cfg:2:.*no_such_function"):
+        check()
+
+
+# -------------------------------------------------------------------- the daemon
+
+
+@pytest.fixture(scope="module")
+def database():
+    with tempfile.TemporaryDirectory(prefix="voip-postgresql-") as path:
+        server = Server(Path(path), free_port()).start()
+        with _connect(server, "postgres", autocommit=True) as link:
+            link.execute("CREATE DATABASE kamailio")
+        with _connect(server) as link:
+            for file in sorted(SCHEMA.glob("*.sql")):
+                link.execute(file.read_text())
+            digests = voip_subscribers.credentials(NUMBER, DOMAIN, PASSWORD)
+            link.execute(
+                "INSERT INTO subscriber (username, domain, ha1, ha1b, ha1_sha256)"
+                " VALUES (%s, %s, %s, %s, %s)",
+                (NUMBER, DOMAIN, *digests),
+            )
+        yield server
+        server.stop()
+
+
+def _connect(server, name="kamailio", **options):
+    return psycopg.connect(
+        host=str(server.directory), port=server.port, user="postgres", dbname=name, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def daemon(package, database, tmp_path_factory):
+    running = Daemon(package, tmp_path_factory.mktemp("daemon"), database).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def link(daemon):
+    """link(transport, address, **options): a connection to the daemon."""
+    made = []
+    ports = {"tls": "sip-tls", "wss": "wss", "udp": "sip-udp", "tcp": "sip-tcp", "ws": "ws"}
+
+    def connect(transport="tls", address=OUTSIDE, **options):
+        secure = {"server_name": "sip-1.voip.test", "ca": daemon.authority.pem}
+        more = secure if transport in ("tls", "wss") else {}
+        port = daemon.ports[ports[transport]]
+        options = {"source": address} | more | options
+        made.append(sip_probe.Link(transport, address, port, **options))
+        return made[-1]
+
+    yield connect
+    for item in made:
+        item.socket.close()
+
+
+@pytest.fixture
+def own(daemon, tmp_path):
+    """The pair of a host of the internal network."""
+    paths = []
+    for name, text in zip(("crt", "key"), daemon.authority.pair("sip-1.voip.test"), strict=True):
+        (tmp_path / name).write_text(text)
+        paths.append(str(tmp_path / name))
+    return paths
+
+
+@pytest.mark.parametrize("transport", ["tls", "wss"])
+def test_who_knows_the_password_is_registered(transport, link, database):
+    device = link(transport)
+    found = sip_probe.do_register(device, DOMAIN, NUMBER, PASSWORD)
+    assert [code for code, _ in found["statuses"]] == [401, 200]
+    assert found["tls"][0] == "TLSv1.3"
+    received = [row["received"] for row in control.registrations(NUMBER)]
+    assert any(device.local in uri for uri in received)
+    with _connect(database) as rows:
+        stored = rows.execute("SELECT received FROM location_opensips").fetchall()
+    assert {uri for (uri,) in stored} >= set(received)
+    mine = [row for row in control.connections() if row["remote"] == device.local]
+    assert [[row["tls"], row["cipher"]] for row in mine] == [found["tls"]]
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "from_user", "last"),
+    [
+        (NUMBER, "wrong", None, [403, "Forbidden"]),
+        ("1999", PASSWORD, None, [403, "Forbidden"]),
+        (NUMBER, PASSWORD, "1002", [403, "Forbidden"]),
+    ],
+    ids=["wrong password", "unknown user", "somebody else's name"],
+)
+def test_who_does_not_is_refused_in_the_same_words(link, user, password, from_user, last):
+    found = sip_probe.do_register(link(), DOMAIN, user, password, from_user=from_user)
+    assert found["statuses"][0][0] == 401
+    assert found["statuses"][-1] == last
+
+
+def test_a_nonce_serves_once(link):
+    found = sip_probe.do_register(link(), DOMAIN, NUMBER, PASSWORD, replay=True)
+    assert [code for code, _ in found["statuses"]] == [401, 200, 401]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "ws"])
+def test_cleartext_is_refused_with_an_answer(transport, link):
+    before = control.counters().get("cleartext_refused", 0)
+    found = sip_probe.do_request(link(transport), DOMAIN)
+    assert found["status"] == [403, "TLS Required"]
+    assert "TLS required: port" in found["warning"]
+    assert control.counters()["cleartext_refused"] == before + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"uri": f"sip:{DOMAIN}"}, [200, "OK"]),
+        ({"uri": f"sip:{DOMAIN}", "max_forwards": 0}, [483, "Too Many Hops"]),
+        ({"uri": f"sip:{DOMAIN}", "headers": [LONG]}, [513, "Message Too Large"]),
+        ({"method": "INVITE", "uri": "sip:1002@elsewhere.test"}, [403, "Relaying Denied"]),
+        ({"method": "INVITE", "uri": f"sip:nobody@{DOMAIN}"}, [404, "Not Found"]),
+        ({"method": "PUBLISH", "uri": f"sip:1002@{DOMAIN}"}, [405, "Method Not Allowed"]),
+    ],
+    ids=["alive", "hops", "too large", "another domain", "no number", "method"],
+)  # fmt: skip
+def test_what_a_stranger_is_answered(link, options, status):
+    assert sip_probe.do_request(link(), DOMAIN, **options)["status"] == status
+
+
+def test_a_scanner_gets_no_answer(link):
+    stranger = link()
+    stranger.socket.settimeout(1)
+    with pytest.raises(TimeoutError):
+        sip_probe.do_request(stranger, DOMAIN, headers=["User-Agent: friendly-scanner"])
+
+
+def test_the_inside_is_for_hosts_of_ours(link, own):
+    with pytest.raises(OSError, match="certificate required"):
+        sip_probe.do_request(link("tls", INSIDE), DOMAIN)
+    ours = link("tls", INSIDE, client=own)
+    assert sip_probe.do_request(ours, DOMAIN)["status"] == [200, "OK"]
+    # Its name is not the PBX's: it is heard, and may not call.
+    refused = sip_probe.do_request(ours, DOMAIN, method="INVITE", uri=f"sip:1001@{DOMAIN}")
+    assert refused["status"] == [403, "Not A Peer"]
+
+
+def test_a_hundred_reloads_under_a_connection(daemon, link):
+    """Each with another certificate, which the next connection is shown; the held one goes on."""
+    held = link()
+    sip_probe.do_request(held, DOMAIN)  # one that says nothing is closed after seconds
+    for number in range(RELOADS):
+        wanted = daemon.renew()
+        control.mi("tls_reload", timeout_s=15)
+        if number % 20 == 0:
+            shown = ssl.DER_cert_to_PEM_cert(link().socket.getpeercert(True))
+            assert shown.split() == wanted.split()
+    assert daemon.is_running
+    assert sip_probe.do_request(held, DOMAIN)["status"] == [200, "OK"]
+
+
+def test_a_restart_loses_no_registration(daemon, link):
+    device = link()
+    sip_probe.do_register(device, DOMAIN, NUMBER, PASSWORD)
+    before = {row["received"] for row in control.registrations(NUMBER)}
+    daemon.kill()
+    daemon.start()
+    # They are read by a process that starts beside those that listen.
+    deadline = time.monotonic() + 20
+    while not (after := control.registrations(NUMBER)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {row["received"] for row in after} == before
+    assert control.unregister(NUMBER) is True
+    assert control.registrations(NUMBER) == []
+
+
+def test_a_flood_is_dropped_for_a_while(link, daemon):
+    stranger = link()
+    request = sip_probe.build(stranger, "OPTIONS", f"sip:{DOMAIN}", NUMBER, DOMAIN)
+    for _ in range(20 * daemon.voip["routing"]["pike"]["requests"]):
+        stranger.send(request)
+    stranger = link()
+    stranger.socket.settimeout(1)
+    with pytest.raises(TimeoutError):
+        sip_probe.do_request(stranger, DOMAIN)
+    assert control.bans() == [OUTSIDE]
+    assert control.unban(OUTSIDE) is True
+    assert control.bans() == []
