@@ -12,7 +12,7 @@ import time
 import voip_datagram
 import voip_kamailio
 import voip_proxy
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.exceptions import CommandExecutionError
 from voip_errors import NotFound
 
 __virtualname__ = "kamailio"
@@ -121,11 +121,12 @@ def counters(group="script"):
 
 
 def bans():
-    """Return who is shut out: [{source, reason, left_s}], see `voip_kamailio.bans`."""
+    """Return who is shut out: [{source, reason, left_s}], see `voip_proxy.bans`."""
     try:
-        return voip_kamailio.bans(rpc("htable.dump", "ipban") or [], time.time())
+        entries = voip_kamailio.ban_entries(rpc("htable.dump", "ipban") or [])
     except NotFound:
         return []
+    return voip_proxy.bans(entries, time.time())
 
 
 def unban(source):
@@ -133,11 +134,8 @@ def unban(source):
 
     source: an address, or an IPv6 network of 64 bits, as `bans` tells it.
     """
-    try:
-        key = voip_kamailio.ban_key(source)
-    except ValueError as err:
-        raise SaltInvocationError(f"an address or a network expected: {source}") from err
-    known = any(voip_kamailio.ban_key(row["source"]) == key for row in bans())
+    key = voip_proxy.ban_key(source)
+    known = any(voip_proxy.ban_key(row["source"]) == key for row in bans())
     if known:
         rpc("htable.delete", "ipban", key)
         with contextlib.suppress(NotFound):

@@ -7,6 +7,7 @@ What both proxies can tell, they tell by functions of the same name: see the kam
 import glob
 import os
 import subprocess
+import time
 
 import voip_datagram
 import voip_opensips
@@ -27,7 +28,9 @@ _RELOADS = {
     "tables/dispatcher": "ds_reload",
     "tables/address": "address_reload",
     "tables/rtpengine": "rtpengine_reload",
+    "tables/destination": "sql_cacher_reload",
 }
+_ARGUMENTS = {"tables/destination": {"id": "destination"}}
 
 
 def __virtual__():
@@ -61,7 +64,7 @@ def connections():
 
     tls and cipher are None of one that no SIP message has come by yet.
     """
-    noted = mi("cache_fetch_chunk", glob="*", collection="tls")["keys"]
+    noted = _cached("tls")["keys"]
     return voip_opensips.tls_connections(mi("list_tcp_conns")["Connections"], noted)
 
 
@@ -111,18 +114,28 @@ def _statistics(group):
 
 
 def bans():
-    """Return the addresses that are dropped for flooding, sorted."""
-    return sorted(
-        item["name"] for item in mi("cache_fetch_chunk", glob="*", collection="ipban")["keys"]
-    )
+    """Return who is shut out: [{source, reason, left_s}], see `voip_proxy.bans`."""
+    entries = voip_opensips.ban_entries(_cached("ipban"))
+    # What has ended is in memory until somebody asks for it, or it is swept.
+    return [row for row in voip_proxy.bans(entries, time.time()) if row["left_s"]]
 
 
-def unban(address):
-    """Let a banned address in again; tells whether it was banned."""
-    known = address in bans()
+def unban(source):
+    """Let a source in again, its wrong passwords forgotten; tells whether it was banned.
+
+    source: an address, or an IPv6 network of 64 bits, as `bans` tells it.
+    """
+    key = voip_proxy.ban_key(source)
+    known = any(voip_proxy.ban_key(row["source"]) == key for row in bans())
     if known:
-        mi("cache_remove", system="local:ipban", attr=address)
+        for collection in ("ipban", "authfail"):
+            mi("cache_remove", system=f"local:{collection}", attr=key)
     return known
+
+
+def _cached(collection):
+    """All of a collection of the proxy's memory, as `cache_fetch_chunk` answers."""
+    return mi("cache_fetch_chunk", glob="*", collection=collection)
 
 
 def status():
@@ -154,9 +167,10 @@ def reload_tables(files):
 
     files: names, such as ["tls.json"]. Open TLS connections and calls go on untouched.
     """
-    called = [_RELOADS[name] for name in sorted(files) if name in _RELOADS]
-    for method in called:
-        mi(method)
+    read = [name for name in sorted(files) if name in _RELOADS]
+    for name in read:
+        mi(_RELOADS[name], **_ARGUMENTS.get(name, {}))
+    called = [_RELOADS[name] for name in read]
     if "tls.json" in files:
         _lay_tls_tables()
         mi("tls_reload", timeout_s=15)

@@ -7,7 +7,7 @@ import ipaddress
 import re
 
 from voip_ng import endpoint
-from voip_proxy import CIPHERS, TLS_DIR, media_flags, media_relay_url
+from voip_proxy import CIPHERS, TLS_DIR, destination_classes, media_relay_url, shared_values
 
 CONFIG_DIR = "/etc/kamailio/voip"
 # Of every file in it: what voip_config takes.
@@ -46,63 +46,23 @@ def _ipv6_lines(own):
 
 
 def _values(voip, config_dir):
-    settings, routing = voip["kamailio"], voip["routing"]
-    ports = voip["ports"]["kamailio"]
-    addresses = voip["self"]["addresses"]
-    expires = routing["register_expires_s"]
-    algorithm = settings["digest_algorithm"]
+    routing, ports, addresses = (
+        voip["routing"],
+        voip["ports"]["kamailio"],
+        voip["self"]["addresses"],
+    )
     return [
+        *shared_values(voip, "kamailio", config_dir),
         ("V_CONFIG_DIR", config_dir),
-        ("V_DOMAIN", voip["site"]["domain"]),
         ("V_PROXY_NAME", voip["site"]["proxy_name"]),
-        ("V_INT_IP", addresses["internal"]),
         # Where there is no external side, nothing matches the internal address twice.
         ("V_EXT_IP", addresses.get("external", addresses["internal"])),
         ("V_UDP_PORT", ports["sip-udp"]),
         ("V_TCP_PORT", ports["sip-tcp"]),
-        ("V_TLS_PORT", ports["sip-tls"]),
         ("V_WS_PORT", ports["ws"]),
-        ("V_WSS_PORT", ports["wss"]),
-        ("V_CHILDREN", settings["children"]),
-        ("V_TCP_WORKERS", settings["tcp_workers"]),
-        ("V_MAX_CONNECTIONS", settings["max_connections"]),
-        ("V_TCP_LIFETIME_S", expires["max"] + 5),
-        # Without a host: libpq takes the pooler's socket from PGHOST and PGPORT (systemd drop-in).
-        ("V_DB_URL", "postgres://{user}@/{name}".format(**settings["database"])),
-        ("V_DIGEST_ALGORITHM", algorithm),
-        ("V_HA1_COLUMN", HA1_COLUMNS[algorithm]),
-        ("V_MAX_BYTES", routing["max_message_bytes"]),
-        ("V_MAX_FORWARDS", routing["max_forwards"]),
-        ("V_EXPIRES_MIN", expires["min"]),
-        ("V_EXPIRES_DEFAULT", expires["default"]),
-        ("V_EXPIRES_MAX", expires["max"]),
-        ("V_MAX_CONTACTS", routing["max_contacts"]),
+        ("V_HA1_COLUMN", HA1_COLUMNS[routing["digest_algorithm"]]),
         ("V_RING_TIMEOUT_MS", routing["ring_timeout_s"] * 1000),
-        ("V_FLOOD_WINDOW_S", routing["pike"]["seconds"]),
-        ("V_FLOOD_REQUESTS", routing["pike"]["requests"]),
-        ("V_FLOOD_BAN_S", routing["pike"]["ban_s"]),
-        *_toll_values(voip["toll"]),
-        ("V_SCANNERS", "|".join(settings["scanners"])),
-        ("V_PROBE_INTERVAL_S", settings["probe_interval_s"]),
-        ("V_RETRY_AFTER_S", settings["retry_after_s"]),
-        ("V_TABLES_DIR", f"{config_dir}/tables"),
-        *media_flags(routing["srtp_suites"], bool(voip["self"].get("ipv6"))),
-    ]
-
-
-def _toll_values(toll):
-    failures = toll["auth_failures"]
-    return [
-        ("V_COUNTRY_CODE", toll["country_code"]),
-        ("V_DESTINATIONS", ",".join(sorted(toll["allowed"])) or "none"),
-        ("V_CALLS_AT_ONCE", toll["calls"]["at_once"]),
-        ("V_CALLS_PER_MINUTE", toll["calls"]["per_minute"]),
-        ("V_AUTH_PER_USER", failures["user"]),
-        ("V_AUTH_PER_SOURCE", failures["source"]),
-        ("V_AUTH_WINDOW_S", failures["window_s"]),
-        ("V_AUTH_BAN_S", failures["ban_s"]),
-        ("V_SOURCE_CONNECTIONS", toll["connections_per_source"]),
-        ("V_SLOW_S", toll["slow_s"]),
+        ("V_SOURCE_CONNECTIONS", voip["toll"]["connections_per_source"]),
     ]
 
 
@@ -206,10 +166,7 @@ def destination_table(toll):
     toll: pillar['voip']['toll']. In the form of Kamailio's db_text module, as feature_table's.
     """
     lines = [HTABLE_COLUMNS]
-    classes = {
-        prefix: name for name, prefixes in toll["destinations"].items() for prefix in prefixes
-    }
-    lines += [f"{prefix}:0:0:{name}:0" for prefix, name in sorted(classes.items())]
+    lines += [f"{prefix}:0:0:{name}:0" for prefix, name in destination_classes(toll)]
     return "\n".join(lines) + "\n"
 
 
@@ -401,36 +358,9 @@ def statistics(answer):
     return found
 
 
-def bans(answer, now):
-    """Normalise what `htable.dump ipban` answers: [{source, reason, left_s}], sorted by source.
-
-    source: "198.51.100.7", or an IPv6 network of 64 bits. reason: "flood" (too many requests) or
-    "auth" (wrong passwords). now: seconds since 1970.
-    """
-    found = []
-    for item in answer:
-        for slot in item.get("slot", []):
-            reason, _, ends = str(slot["value"]).partition(" ")
-            left_s = max(0, int(ends or 0) - int(now))
-            found.append({"source": ban_source(slot["name"]), "reason": reason, "left_s": left_s})
-    return sorted(found, key=lambda row: row["source"])
-
-
-def ban_source(key):
-    """Return a ban's source as people write it; an IPv6 network's key has all four groups."""
-    return str(ipaddress.ip_network(f"{key}/64")) if ":" in key else key
-
-
-def ban_key(source):
-    """Return the proxy's key of the ban of an address or network; the reverse of ban_source.
-
-    An IPv6 address stands for its network. Raises ValueError for what is neither.
-    """
-    address = ipaddress.ip_network(str(source), strict=False).network_address
-    if address.version == 4:
-        return str(address)
-    groups = [format(int(group, 16), "x") for group in address.exploded.split(":")[:4]]
-    return ":".join(groups) + "::"
+def ban_entries(answer):
+    """Normalise what `htable.dump ipban` answers: [(key, value)], as voip_proxy.bans takes them."""
+    return [(slot["name"], slot["value"]) for item in answer for slot in item.get("slot", [])]
 
 
 def media_relays(answer):

@@ -9,7 +9,7 @@ import json
 import re
 
 from voip_ng import endpoint
-from voip_proxy import CIPHERS, TLS_DIR, media_flags, media_relay_url
+from voip_proxy import CIPHERS, TLS_DIR, destination_classes, media_relay_url, shared_values
 
 CONFIG_DIR = "/etc/opensips/voip"
 # In memory only: the private key is in it, as the daemon wants it.
@@ -30,46 +30,16 @@ def values(voip, modules_dir, config_dir=CONFIG_DIR):
     voip: dict, the minion's pillar['voip']. modules_dir: where its package has its modules. Raises
     KeyError where the pillar lacks a value: the schema does not let that happen.
     """
-    settings, policy, routing = voip["opensips"], voip["kamailio"], voip["routing"]
-    ports, addresses = voip["ports"]["opensips"], voip["self"]["addresses"]
-    expires = routing["register_expires_s"]
     found = {
+        **dict(shared_values(voip, "opensips", config_dir)),
         "V_MODULES_DIR": modules_dir,
-        "V_TABLES_DIR": f"{config_dir}/tables",
         "V_TLS_TABLES_DIR": TLS_TABLES_DIR,
-        "V_DOMAIN": voip["site"]["domain"],
-        "V_INT_IP": addresses["internal"],
         "V_OWN_PATTERN": "|".join(_pattern(item) for item in _own_addresses(voip["self"])),
         "V_HAS_IPV6": "yes" if voip["self"].get("ipv6") else "no",
-        "V_TLS_PORT": ports["sip-tls"],
-        "V_WSS_PORT": ports["wss"],
-        "V_CHILDREN": settings["children"],
-        "V_TCP_WORKERS": settings["tcp_workers"],
-        "V_MAX_CONNECTIONS": settings["max_connections"],
-        "V_TCP_LIFETIME_S": expires["max"] + 5,
-        # Without a host: libpq takes the pooler's socket from PGHOST and PGPORT (systemd drop-in).
-        "V_DB_URL": "postgres://{user}@/{name}".format(**settings["database"]),
-        "V_DIGEST_ALGORITHM": policy["digest_algorithm"],
         "V_NONCE_S": NONCE_S,
-        "V_MAX_BYTES": routing["max_message_bytes"],
-        "V_MAX_FORWARDS": routing["max_forwards"],
-        "V_EXPIRES_MIN": expires["min"],
-        "V_EXPIRES_DEFAULT": expires["default"],
-        "V_EXPIRES_MAX": expires["max"],
-        "V_MAX_CONTACTS": routing["max_contacts"],
-        "V_RING_TIMEOUT_S": routing["ring_timeout_s"],
-        "V_FLOOD_WINDOW_S": routing["pike"]["seconds"],
-        "V_FLOOD_REQUESTS": routing["pike"]["requests"],
-        "V_BAN_S": routing["pike"]["ban_s"],
-        "V_AUTH_FAILURES": settings["auth_failures_per_user"],
-        "V_AUTH_WINDOW_S": settings["auth_window_s"],
-        "V_MAX_CALLS": settings["max_calls_per_user"],
-        "V_SCANNERS": "|".join(policy["scanners"]),
-        "V_PROBE_INTERVAL_S": policy["probe_interval_s"],
-        "V_RETRY_AFTER_S": policy["retry_after_s"],
+        "V_RING_TIMEOUT_S": voip["routing"]["ring_timeout_s"],
         "V_PBX_SET": PBX_SET,
         "V_TRUNK_GROUP": TRUNK_GROUP,
-        **dict(media_flags(routing["srtp_suites"], bool(voip["self"].get("ipv6")))),
     }
     return {name: str(value) for name, value in found.items()}
 
@@ -120,6 +90,7 @@ TABLES = {
         3,
     ),
     "rtpengine": ("id(int,auto) socket(string) set_id(int)", 1),
+    "destination": ("id(int,auto) prefix(string) class(string)", 1),
 }
 TLS_TABLE_VERSION = 3
 
@@ -151,6 +122,7 @@ def tables(voip, crl=None):
             [f"{media_relay_url(voip, relay['name'])}={0 if relay['drained'] else 1}", 0]
             for relay in voip["relays"]
         ],
+        "destination": [list(row) for row in destination_classes(voip["toll"])],
     }
     versions = [f"{name}:{version}" for name, (_, version) in TABLES.items()]
     texts = {f"tables/{name}": table(name, rows) for name, rows in found.items()}
@@ -287,6 +259,11 @@ def _normal(text):
     """An address and port as OpenSIPS writes it, IPv6 with all its zeros, as people do."""
     address, _, port = text.rpartition(":")
     return endpoint(ipaddress.ip_address(address.strip("[]")), port)
+
+
+def ban_entries(answer):
+    """Normalise what `cache_fetch_chunk` answers: [(key, value)], as voip_proxy.bans takes them."""
+    return [(item["name"], item["value"]) for item in answer["keys"]]
 
 
 def contacts(answer):

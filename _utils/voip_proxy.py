@@ -2,10 +2,11 @@
 
 import contextlib
 import difflib
+import ipaddress
 import os
 import subprocess
 
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 from voip_ng import refused_suites
 
 TLS_DIR = "/etc/voip-stack/tls"
@@ -18,6 +19,101 @@ CIPHERS = (
 
 # RTPEngine flags that every message carries.
 MEDIA_COMMON = "replace-origin replace-session-connection strict-source"
+
+
+def shared_values(voip, component, config_dir):
+    """Return [(V_WORD, value)] that the routing of both proxies is written with.
+
+    voip: dict, the minion's pillar['voip']. component: `kamailio` or `opensips`. Raises KeyError
+    where the pillar lacks a value: the schema does not let that happen.
+    """
+    settings, routing, ports = voip[component], voip["routing"], voip["ports"][component]
+    expires, pike = routing["register_expires_s"], routing["pike"]
+    return [
+        ("V_TABLES_DIR", f"{config_dir}/tables"),
+        ("V_DOMAIN", voip["site"]["domain"]),
+        ("V_INT_IP", voip["self"]["addresses"]["internal"]),
+        ("V_TLS_PORT", ports["sip-tls"]),
+        ("V_WSS_PORT", ports["wss"]),
+        ("V_CHILDREN", settings["children"]),
+        ("V_TCP_WORKERS", settings["tcp_workers"]),
+        ("V_MAX_CONNECTIONS", settings["max_connections"]),
+        ("V_TCP_LIFETIME_S", expires["max"] + 5),
+        # Without a host: libpq takes the pooler's socket from PGHOST and PGPORT (systemd drop-in).
+        ("V_DB_URL", "postgres://{user}@/{name}".format(**settings["database"])),
+        ("V_DIGEST_ALGORITHM", routing["digest_algorithm"]),
+        ("V_MAX_BYTES", routing["max_message_bytes"]),
+        ("V_MAX_FORWARDS", routing["max_forwards"]),
+        ("V_EXPIRES_MIN", expires["min"]),
+        ("V_EXPIRES_DEFAULT", expires["default"]),
+        ("V_EXPIRES_MAX", expires["max"]),
+        ("V_MAX_CONTACTS", routing["max_contacts"]),
+        ("V_FLOOD_WINDOW_S", pike["seconds"]),
+        ("V_FLOOD_REQUESTS", pike["requests"]),
+        ("V_FLOOD_BAN_S", pike["ban_s"]),
+        *_toll_values(voip["toll"]),
+        ("V_SCANNERS", "|".join(routing["scanners"])),
+        ("V_PROBE_INTERVAL_S", routing["probe_interval_s"]),
+        ("V_RETRY_AFTER_S", routing["retry_after_s"]),
+        *media_flags(routing["srtp_suites"], bool(voip["self"].get("ipv6"))),
+    ]
+
+
+def _toll_values(toll):
+    failures = toll["auth_failures"]
+    return [
+        ("V_COUNTRY_CODE", toll["country_code"]),
+        ("V_DESTINATIONS", ",".join(sorted(toll["allowed"])) or "none"),
+        ("V_CALLS_AT_ONCE", toll["calls"]["at_once"]),
+        ("V_CALLS_PER_MINUTE", toll["calls"]["per_minute"]),
+        ("V_AUTH_PER_USER", failures["user"]),
+        ("V_AUTH_PER_SOURCE", failures["source"]),
+        ("V_AUTH_WINDOW_S", failures["window_s"]),
+        ("V_AUTH_BAN_S", failures["ban_s"]),
+        ("V_SLOW_S", toll["slow_s"]),
+    ]
+
+
+def destination_classes(toll):
+    """Return [(prefix, class)] of destinations outside, sorted. toll: pillar['voip']['toll']."""
+    return sorted(
+        (prefix, name) for name, prefixes in toll["destinations"].items() for prefix in prefixes
+    )
+
+
+def bans(entries, now):
+    """Return who is shut out: [{source, reason, left_s}], sorted by source.
+
+    entries: [(key, "REASON ENDS")] as the routing stores them. source: "198.51.100.7", or an IPv6
+    network of 64 bits. reason: "flood" (too many requests) or "auth" (wrong passwords). ENDS and
+    now: seconds since 1970.
+    """
+    found = []
+    for key, value in entries:
+        reason, _, ends = str(value).partition(" ")
+        left_s = max(0, int(ends or 0) - int(now))
+        found.append({"source": ban_source(key), "reason": reason, "left_s": left_s})
+    return sorted(found, key=lambda row: row["source"])
+
+
+def ban_source(key):
+    """Return a ban's source as people write it; an IPv6 network's key has all four groups."""
+    return str(ipaddress.ip_network(f"{key}/64")) if ":" in key else key
+
+
+def ban_key(source):
+    """Return the proxy's key of the ban of an address or network; the reverse of ban_source.
+
+    An IPv6 address stands for its network. Raises SaltInvocationError for what is neither.
+    """
+    try:
+        address = ipaddress.ip_network(str(source), strict=False).network_address
+    except ValueError as err:
+        raise SaltInvocationError(f"an address or a network expected: {source}") from err
+    if address.version == 4:
+        return str(address)
+    groups = [format(int(group, 16), "x") for group in address.exploded.split(":")[:4]]
+    return ":".join(groups) + "::"
 
 
 def media_relay_url(voip, name):

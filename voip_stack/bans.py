@@ -9,7 +9,7 @@ from voip_stack.pillar import Pillar
 from voip_stack.problem import Problem
 
 # Components whose module tells `bans` and takes `unban`.
-PROXIES = ("kamailio",)
+PROXIES = ("kamailio", "opensips")
 
 
 def listed(pillar: Pillar) -> list[dict[str, Any]]:

@@ -76,6 +76,7 @@ class Daemon:
         self.voip["opensips"] = pillar.opensips.model_dump(mode="json") | {
             "database": {"user": "postgres", "name": "kamailio"}
         }
+        self.voip["toll"]["calls"] = {"at_once": 1, "per_minute": 8}
         own = self.voip["self"]
         own["addresses"] = {"internal": INSIDE, "external": OUTSIDE}
         own.pop("ipv6", None)
@@ -95,6 +96,13 @@ class Daemon:
     @property
     def ports(self):
         return self.voip["ports"]["opensips"]
+
+    def tables(self, **toll):
+        """Lay the tables anew, with other values of pillar's toll."""
+        self.voip["toll"] |= toll
+        for name, text in voip_opensips.tables(self.voip).items():
+            if name.startswith("tables/"):
+                (self.room / name).write_text(text)
 
     def _lay(self):
         values = voip_opensips.values(self.voip, f"{self._modules}/", str(self.room))

@@ -251,6 +251,109 @@ def test_a_restart_loses_no_registration(daemon, link):
     assert control.registrations(NUMBER) == []
 
 
+# -------------------------------------------------------------------- what a subscriber may cost
+
+
+@pytest.fixture
+def call(link):
+    """call(number) -> the last answer, with the right password. No PBX is here: 503 is let in."""
+
+    def invite(number):
+        control.mi("cache_remove", system="local:callrate", attr=NUMBER)
+        return sip_probe.do_call(link(), DOMAIN, NUMBER, PASSWORD, to=number)["statuses"][-1]
+
+    return invite
+
+
+@pytest.fixture
+def row(database):
+    """row("max_calls=2"): what the subscriber's row says meanwhile."""
+
+    def update(values):
+        with _connect(database) as link:
+            link.execute(f"UPDATE subscriber SET {values}")  # noqa: S608
+
+    yield update
+    update("destinations='', max_calls=0")
+
+
+NO_PBX, NOT_ALLOWED = [503, "No PBX Available"], [403, "Destination Not Allowed"]
+
+
+@pytest.mark.parametrize(
+    ("destinations", "number", "last"),
+    [
+        ("europe,national", "030123456", NO_PBX),
+        ("europe,national", "004930123456", NO_PBX),
+        ("europe,national", "+4915123456", NOT_ALLOWED),
+        ("europe,national", "+999", NOT_ALLOWED),
+        ("nation", "+4930123456", NOT_ALLOWED),
+        ("", "+4930123456", NOT_ALLOWED),
+        ("none", "1002", NO_PBX),
+        ("none", "*43", NO_PBX),
+    ],
+)
+def test_the_longest_prefix_says_what_may_be_called(call, row, destinations, number, last):
+    row(f"destinations='{destinations}'")
+    assert call(number) == last
+
+
+def test_classes_are_read_again(call, row, daemon):
+    row("destinations='far'")
+    assert call("+87212345") == NOT_ALLOWED
+    former = daemon.voip["toll"]["destinations"]
+    time.sleep(1.1)  # db_text looks at whole seconds
+    daemon.tables(destinations={"far": ["+872"]})
+    control.reload_tables(["tables/destination"])
+    assert call("+87212345") == NO_PBX
+    time.sleep(1.1)
+    daemon.tables(destinations=former)
+    control.reload_tables(["tables/destination"])
+    assert call("+87212345") == NOT_ALLOWED
+
+
+def test_a_call_that_came_to_nothing_is_none(call):
+    """One at once is allowed."""
+    assert [call("1002") for _ in range(3)] == [NO_PBX] * 3
+
+
+def test_calls_per_minute(link, daemon):
+    most = daemon.voip["toll"]["calls"]["per_minute"]
+    control.mi("cache_remove", system="local:callrate", attr=NUMBER)
+    found = sip_probe.do_calls(
+        link(), DOMAIN, count=most + 1, user=NUMBER, password=PASSWORD, to="+999"
+    )["last"]
+    assert found == [NOT_ALLOWED] * most + [[480, "Too Many Calls"]]
+    assert control.counters()["rate_refused"] == 1
+
+
+# -------------------------------------------------------------------- bans
+
+
+def test_guessed_passwords_shut_a_source_out(link, daemon):
+    """Of a user after some, of the source after more; who has proved himself goes on."""
+    failures = daemon.voip["toll"]["auth_failures"]
+    source = "127.0.0.7"
+    proved = link(source=source)
+    own = (DOMAIN, NUMBER, PASSWORD)
+    assert sip_probe.do_register(proved, *own)["statuses"][-1][0] == 200
+    users = ["9996", "9997", "9998", "9999"]
+    found = sip_probe.do_guess(link(source=source), DOMAIN, failures["source"] + 5, users)
+    assert found["codes"] == [403] * failures["source"] + [None]
+    (ban,) = control.bans()
+    assert (ban["source"], ban["reason"]) == (source, "auth")
+    assert 0 < ban["left_s"] <= failures["ban_s"]
+    stranger = link(source=source)
+    stranger.socket.settimeout(1)
+    with pytest.raises(TimeoutError):
+        sip_probe.do_request(stranger, DOMAIN)
+    assert sip_probe.do_register(proved, *own)["statuses"][-1][0] == 200
+    assert sip_probe.do_request(link(), DOMAIN)["status"] == [200, "OK"]
+    assert control.unban(source) is True
+    assert control.unban(source) is False
+    assert sip_probe.do_register(link(source=source), *own)["statuses"][-1][0] == 200
+
+
 def test_a_flood_is_dropped_for_a_while(link, daemon):
     stranger = link()
     request = sip_probe.build(stranger, "OPTIONS", f"sip:{DOMAIN}", NUMBER, DOMAIN)
@@ -260,6 +363,6 @@ def test_a_flood_is_dropped_for_a_while(link, daemon):
     stranger.socket.settimeout(1)
     with pytest.raises(TimeoutError):
         sip_probe.do_request(stranger, DOMAIN)
-    assert control.bans() == [OUTSIDE]
+    assert [(row["source"], row["reason"]) for row in control.bans()] == [(OUTSIDE, "flood")]
     assert control.unban(OUTSIDE) is True
     assert control.bans() == []

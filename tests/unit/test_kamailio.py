@@ -445,7 +445,8 @@ def test_bans_are_told_as_people_write_sources():
         {"name": "2001:db8:0:a::", "value": "auth 1900"},
         {"name": "198.51.100.8", "value": "auth 900"},
     ]
-    assert voip_kamailio.bans([{"slot": slots[:2]}, {"slot": slots[2:]}], 1000.5) == [
+    entries = voip_kamailio.ban_entries([{"slot": slots[:2]}, {"slot": slots[2:]}])
+    assert voip_proxy.bans(entries, 1000.5) == [
         {"source": "198.51.100.7", "reason": "flood", "left_s": 100},
         {"source": "198.51.100.8", "reason": "auth", "left_s": 0},
         {"source": "2001:db8:0:a::/64", "reason": "auth", "left_s": 900},
@@ -462,7 +463,7 @@ def test_bans_are_told_as_people_write_sources():
     ],
 )
 def test_a_source_is_found_however_it_is_written(source, key):
-    assert voip_kamailio.ban_key(source) == key
+    assert voip_proxy.ban_key(source) == key
 
 
 def test_a_ban_is_lifted_with_its_wrong_passwords(monkeypatch):

@@ -24,33 +24,23 @@ class Pooler(Component):
     user: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio"
 
 
-class Kamailio(Component):
+class Proxy(Component):
+    """What either daemon itself needs; its policy is routing and toll."""
+
     children: Annotated[int, Field(ge=1, le=64)] = 2
     tcp_workers: Annotated[int, Field(ge=1, le=128)] = 4
     max_connections: Annotated[int, Field(ge=64, le=1_000_000)] = 16384
     shm_mib: Annotated[int, Field(ge=64, le=65_536)] = 128
     pkg_mib: Annotated[int, Field(ge=8, le=1024)] = 16
     database: Pooler = Pooler()
-    digest_algorithm: Literal["MD5", "SHA-256"] = "MD5"
+
+
+class Kamailio(Proxy):
     owns_subscribers: bool = True
-    probe_interval_s: Annotated[int, Field(ge=1, le=3600)] = 10
-    retry_after_s: Annotated[int, Field(ge=1, le=3600)] = 10
-    # Each becomes part of a regular expression inside a quoted string of the routing language.
-    scanners: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]] = ["friendly-scanner"]
 
 
-class Opensips(Component):
-    """What the daemon itself needs, and its limits; other policy is what Kamailio has."""
-
-    children: Annotated[int, Field(ge=1, le=64)] = 2
-    tcp_workers: Annotated[int, Field(ge=1, le=128)] = 4
-    max_connections: Annotated[int, Field(ge=64, le=1_000_000)] = 16384
-    shm_mib: Annotated[int, Field(ge=64, le=65_536)] = 128
-    pkg_mib: Annotated[int, Field(ge=8, le=1024)] = 16
-    database: Pooler = Pooler()
-    auth_failures_per_user: Annotated[int, Field(ge=1)] = 10
-    auth_window_s: Annotated[int, Field(ge=1)] = 300
-    max_calls_per_user: Annotated[int, Field(ge=1)] = 10
+class Opensips(Proxy):
+    pass
 
 
 class Asterisk(Component):

@@ -226,6 +226,11 @@ class Routing(Model):
         list[Literal["AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"]],
         Field(min_length=1),
     ]
+    digest_algorithm: Literal["MD5", "SHA-256"]
+    probe_interval_s: Annotated[int, Field(ge=1, le=3600)]
+    retry_after_s: Annotated[int, Field(ge=1, le=3600)]
+    # Each becomes part of a regular expression inside a quoted string of the routing language.
+    scanners: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]]
     pike: Pike
 
 
