@@ -19,21 +19,34 @@ FINGERPRINT = f"""
         || '/' ||
         (SELECT {_SUM.format(row="a")} FROM dbaliases a WHERE a.alias_domain = %(realm)s::text)
 """
+# Where the proxies have their contacts, each in its own table.
+_LOCATIONS = ("location", "location_opensips")
 # Contacts of nobody: of removed and of suspended subscribers.
-_STALE = """
-    FROM location l WHERE NOT EXISTS (
+_STALE = [
+    f"""
+    FROM {table} l WHERE NOT EXISTS (
         SELECT FROM subscriber s
         WHERE s.username = l.username AND s.domain = %(realm)s::text AND s.state = 'active'
     )
 """
-STALE = f"SELECT DISTINCT l.username {_STALE} ORDER BY 1"
-FORGET = f"DELETE {_STALE}"
+    for table in _LOCATIONS
+]
+STALE = " UNION ".join(f"SELECT l.username {stale}" for stale in _STALE) + " ORDER BY 1"
+
+
+def _deleted(each):
+    """One statement that deletes from several tables."""
+    parts = ", ".join(f"d{number} AS (DELETE {what})" for number, what in enumerate(each))
+    return f"WITH {parts} SELECT"
+
+
+FORGET = _deleted(_STALE)
 _FOREIGN = "FROM subscriber WHERE domain = %(realm)s::text AND NOT managed"
 FOREIGN = f"SELECT count(*), (array_agg(username ORDER BY username))[1:5] {_FOREIGN}"
 # The rows are gone through only where the answer depends on them.
 IS_CURRENT = f"""
     SELECT CASE WHEN desired_digest = %(digest)s
-        THEN fingerprint = ({FINGERPRINT}) AND NOT EXISTS (SELECT {_STALE}) ELSE false END
+        THEN fingerprint = ({FINGERPRINT}) AND NOT EXISTS ({STALE}) ELSE false END
     FROM subscriber_state WHERE domain = %(realm)s::text
 """
 LAST = f"""
@@ -157,4 +170,4 @@ RENEW = """
     UPDATE subscriber SET ha1 = %(ha1)s, ha1b = %(ha1b)s, ha1_sha256 = %(ha1_sha256)s
     WHERE domain = %(realm)s::text AND username = %(number)s AND managed
 """
-FORGET_ONE = "DELETE FROM location WHERE username = %(number)s"
+FORGET_ONE = _deleted(f"FROM {table} WHERE username = %(number)s" for table in _LOCATIONS)

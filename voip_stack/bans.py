@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from voip_stack import deployment
 from voip_stack.master import client
 from voip_stack.pillar import Pillar
+from voip_stack.pillar.compile import proxies_of_hosts
 from voip_stack.problem import Problem
-
-# Components whose module tells `bans` and takes `unban`.
-PROXIES = ("kamailio", "opensips")
 
 
 def listed(pillar: Pillar) -> list[dict[str, Any]]:
@@ -20,7 +19,7 @@ def listed(pillar: Pillar) -> list[dict[str, Any]]:
     """
     return [
         {"host": host, "proxy": proxy} | row
-        for host, proxy in _proxies(pillar)
+        for host, proxy in proxies_of_hosts(pillar, deployment.read())
         for row in client.call(host, f"{proxy}.bans")
     ]
 
@@ -38,12 +37,3 @@ def lift(pillar: Pillar, sources: list[str]) -> list[dict[str, Any]]:
     for row in wanted:
         client.call(row["host"], f"{row['proxy']}.unban", row["source"])
     return wanted
-
-
-def _proxies(pillar: Pillar) -> list[tuple[str, str]]:
-    return [
-        (host, component)
-        for host in pillar.minions()
-        for component in pillar.components_of(host)
-        if component in PROXIES
-    ]

@@ -139,14 +139,30 @@ def test_a_row_changed_by_hand_is_put_right(testmode, sip, postgresql):
     assert (rows(postgresql) == right) is not testmode
 
 
-def test_a_removed_subscriber_leaves_no_trace(sip, postgresql):
+# Columns of a contact in the table of each proxy.
+LOCATIONS = {
+    "location": ("ruid, username, contact, expires", "%s::text, %s, 'sip:x', now()"),
+    "location_opensips": ("contact_id, username, contact, expires", "%s, %s, 'sip:x', 0"),
+}
+
+
+@pytest.fixture(params=LOCATIONS)
+def table(request):
+    """Where a proxy keeps its contacts."""
+    return request.param
+
+
+def register(link, table, *numbers):
+    columns, values = LOCATIONS[table]
+    for number in numbers:
+        link.execute(f"INSERT INTO {table} ({columns}) VALUES ({values})", (number, number))  # noqa: S608
+
+
+def test_a_removed_subscriber_leaves_no_trace(sip, postgresql, table):
     sip.states.subscribers.managed(REALM)
     kept = password(sip, "1001")
     with connect(postgresql) as link:
-        link.execute(
-            "INSERT INTO location (ruid, username, contact, expires)"
-            " VALUES ('a', '1003', 'sip:x', now()), ('b', '1001', 'sip:y', now())"
-        )
+        register(link, table, "1003", "1001")
     with declared(sip, "1001"):
         predicted = sip.states.subscribers.managed(REALM, test=True)
         ret = sip.states.subscribers.managed(REALM)
@@ -160,7 +176,7 @@ def test_a_removed_subscriber_leaves_no_trace(sip, postgresql):
         )
     assert [row[0] for row in rows(postgresql)] == ["1001"]
     with connect(postgresql) as link:
-        assert link.execute("SELECT username FROM location").fetchall() == [("1001",)]
+        assert link.execute(f"SELECT username FROM {table}").fetchall() == [("1001",)]  # noqa: S608
     assert password(sip, "1003") is None
     assert password(sip, "1001") == kept
 
@@ -216,21 +232,18 @@ def test_an_edit_touches_its_row_and_asks_no_vault(sip, postgresql):
     }
 
 
-def test_a_suspended_subscriber_is_unregistered_and_keeps_its_password(sip, postgresql):
+def test_a_suspended_subscriber_is_unregistered_and_keeps_its_password(sip, postgresql, table):
     sip.states.subscribers.managed(REALM)
     kept = password(sip, "1002")
     with connect(postgresql) as link:
-        link.execute(
-            "INSERT INTO location (ruid, username, contact, expires)"
-            " VALUES ('a', '1002', 'sip:x', now())"
-        )
+        register(link, table, "1002")
     with declared(sip, "1001", "1002", "1003", n1002={"state": "suspended"}):
         ret = sip.states.subscribers.managed(REALM)
         assert ret.changes["unregistered"] == {"count": 1, "sample": ["1002"]}
         assert sip.states.subscribers.managed(REALM).changes == {}
     assert dict(rows(postgresql, "username, state"))["1002"] == "suspended"
     with connect(postgresql) as link:
-        assert link.execute("SELECT count(*) FROM location").fetchone() == (0,)
+        assert link.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)  # noqa: S608
     assert password(sip, "1002") == kept
 
 
@@ -271,21 +284,18 @@ def test_interrupted_leaves_the_table_as_it_was(moment, sip, postgresql, monkeyp
         assert ret.changes["added"] == {"count": 1, "sample": ["1004"]}
 
 
-def test_a_rotated_password_is_another_and_the_contacts_are_gone(sip, postgresql):
+def test_a_rotated_password_is_another_and_the_contacts_are_gone(sip, postgresql, table):
     sip.states.subscribers.managed(REALM)
     before, old = dict(rows(postgresql)), password(sip, "1002")
     with connect(postgresql) as link:
-        link.execute(
-            "INSERT INTO location (ruid, username, contact, expires)"
-            " VALUES ('a', '1002', 'sip:x', now()), ('b', '1001', 'sip:y', now())"
-        )
+        register(link, table, "1002", "1001")
     returned = sip.modules.subscribers.rotate(1002)
     new, after = password(sip, "1002"), dict(rows(postgresql))
     assert new != old
     assert new not in json.dumps(returned)
     assert after == before | {"1002": voip_subscribers.credentials("1002", REALM, new)[0]}
     with connect(postgresql) as link:
-        assert link.execute("SELECT username FROM location").fetchall() == [("1001",)]
+        assert link.execute(f"SELECT username FROM {table}").fetchall() == [("1001",)]  # noqa: S608
     assert sip.states.subscribers.managed(REALM).changes == {}
     with pytest.raises(CommandExecutionError, match="not in the database"):
         sip.modules.subscribers.rotate("7777")

@@ -11,6 +11,7 @@ from tests.told import tell
 from voip_stack import paths
 from voip_stack.certificates import authority, renew
 from voip_stack.master import daemon
+from voip_stack.pillar.components import PROXIES
 from voip_stack.soak.handshakes import Handshakes
 from voip_stack.up.run import wait_for_minions
 
@@ -30,6 +31,7 @@ CRASHES = [
 MUTUAL = [
     ("pbx-1", "asterisk", "sip-1", "kamailio", "sip-tls"),
     ("sip-1", "kamailio", "pbx-1", "asterisk", "sip-tls"),
+    ("pbx-1", "asterisk", "sip-1", "opensips", "sip-tls"),
 ]
 
 
@@ -85,7 +87,8 @@ def test_every_certificate_and_no_handshake(watch, pillar, authorities, salt):
     found = authority.progress(pillar)
     assert found["phase"] == "stable"
     assert [about["authority"] for about in found["issuers"]] == [after]
-    assert salt("sip-1", "kamailio.reaches_peers")
+    for proxy in PROXIES:
+        assert salt("sip-1", f"{proxy}.reaches_peers")
     count = len(renew.held(pillar))
     tell(TOLD, f"{count} certificates of another intermediate CA in {took_s:.0f} s; {said}")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import port_watch
+from voip_stack.pillar.components import PROXIES
 from voip_stack.problem import Problem
 
 SENDER = (Path(__file__).parent / "port_sender.py").read_text()
@@ -281,11 +282,12 @@ def test_the_pbx_opens_only_what_is_declared(pillar, provider, compiled):
     sip, devstack = (str(pillar.hosts[name].internal) for name in ("sip-1", "devstack"))
     allowed = {(rule["ports"], address) for rule in compiled("pbx-1")["egress"]
                for address in rule["destinations"]}  # fmt: skip
-    ports = {name: item.ports[0] for name, item in pillar.services["kamailio"].items()}
     place = next(p for p in _places(pillar) if p.host == "pbx-1")
-    assert (str(ports["sip-tls"]), sip) in allowed
-    tried = {ports["sip-tls"], ports["sip-tcp"], ports["wss"]}
-    assert _connect(provider, place, sip, tried) == {ports["sip-tls"]}
+    for proxy in PROXIES:
+        ports = {name: item.ports[0] for name, item in pillar.services[proxy].items()}
+        assert (str(ports["sip-tls"]), sip) in allowed
+        tried = {ports["sip-tls"], ports["sip-tcp"], ports["wss"]}
+        assert _connect(provider, place, sip, tried) == {ports["sip-tls"]}
     database = pillar.services["postgresql"]["sql"].ports[0]
     vault = pillar.services["openbao"]["api"].ports[0]
     assert _connect(provider, place, devstack, {database, vault}) == {vault}

@@ -34,22 +34,23 @@ def test_second_apply_changes_nothing(minions):
         assert set(predicted.returns[host]) == set(applied.returns[host])
 
 
-# A file of each host that somebody may have edited, and what else its repair moves is no concern.
+# Files of each host that somebody may have edited, and what else its repair moves is no concern.
 EDITED = {
-    "sip-1": "/etc/kamailio/voip/defines.cfg",
-    "media-1": "/etc/rtpengine/rtpengine.conf",
-    "pbx-1": "/etc/asterisk/voip/pjsip.conf",
-    "devstack": "/etc/openbao/openbao.hcl",
+    "sip-1": ["/etc/kamailio/voip/defines.cfg", "/etc/opensips/voip/modules.cfg"],
+    "media-1": ["/etc/rtpengine/rtpengine.conf"],
+    "pbx-1": ["/etc/asterisk/voip/pjsip.conf"],
+    "devstack": ["/etc/openbao/openbao.hcl"],
 }
 
 
 @pytest.mark.parametrize("host", EDITED)
 def test_prediction_agrees_with_what_a_repair_does(host, on):
-    before = on(host, "sha256sum", EDITED[host])
-    on(host, "sh", "-c", f"echo '# edited by hand' >> {EDITED[host]}")
+    before = on(host, "sha256sum", *EDITED[host])
+    for path in EDITED[host]:
+        on(host, "sh", "-c", f"echo '# edited by hand' >> {path}")
     predicted = changed(client.apply([host], test=True).returns[host])
     repaired = changed(client.apply([host]).returns[host])
     assert predicted, "the edit went unnoticed"
     assert repaired == predicted
-    assert on(host, "sha256sum", EDITED[host]) == before
+    assert on(host, "sha256sum", *EDITED[host]) == before
     assert changed(client.apply([host]).returns[host]) == []

@@ -223,6 +223,8 @@ def test_a_host_is_drained_without_cutting_a_call(salt, on, eventually):
         # Neither an apply nor a restart of the proxy undoes it; calls go on over both.
         salt("sip-1", "state.apply", "kamailio.configured", queue=True, timeout_s=120)
         assert "drained" in [relay["state"] for relay in relays()]
+        beside = salt("sip-1", "opensips.media_relays")
+        assert sorted(relay["state"] for relay in beside) == ["active", "drained"]
         assert draining.poll() is None
         judge(crowd.hang_up(found), limit_s=0.5)
     out, err = draining.communicate(timeout=240)

@@ -25,6 +25,7 @@ KILLED_S, STOPPED_S = 15, 45
 SERVICES = [
     ("sip-1", "pgbouncer"),
     ("sip-1", "kamailio"),
+    ("sip-1", "opensips"),
     ("media-1", "rtpengine"),
     ("pbx-1", "asterisk"),
     ("devstack", "openbao"),

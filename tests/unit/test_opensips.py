@@ -27,7 +27,7 @@ from voip_stack.pillar import compile_for, load  # noqa: E402
 MI = json.loads(Path(__file__).with_name("opensips_mi.json").read_text())
 ROUTING = CHECKOUT / "salt/opensips/files"
 # Routes that one of them needs and the other does with a function of its own.
-OWN = {"ACCOUNT", "IS_PBX", "NOTE_TLS", "TO_CONNECTION"}
+OWN = {"ACCOUNT", "DISCONNECTED", "IS_PBX", "NOTE_CONTACT", "NOTE_TLS", "TO_CONNECTION"}
 
 
 @pytest.fixture

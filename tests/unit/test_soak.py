@@ -7,7 +7,7 @@ import pytest
 from voip_stack import paths
 from voip_stack.bench import reloads
 from voip_stack.pillar import load
-from voip_stack.pillar.compile import PROXIES
+from voip_stack.pillar.components import PROXIES
 from voip_stack.problem import Problem
 from voip_stack.soak import report as reports
 from voip_stack.soak.calls import ALWAYS_UP, HELD, SHORT, FailedCall, slots

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voip_stack.pillar.compile import PROXIES
+from voip_stack import deployment
+from voip_stack.pillar.compile import proxies
 from voip_stack.pillar.schema import Pillar
 from voip_stack.problem import Problem
 
@@ -123,11 +124,12 @@ def make_plan(
             f"codec {codec}: one of {', '.join(allowed)} expected", "pillar: routing.codecs", code=2
         )
     host, outside = _host(pillar, "sip"), _host(pillar, "client")
-    if proxy not in PROXIES or proxy not in pillar.components_of(host.name):
+    running = proxies(pillar, deployment.read())
+    if proxy not in running:
         raise Problem(
             f"{host.name} has no proxy {proxy}",
-            "pillar/topology.yaml: roles.sip",
-            f"one of: {', '.join(name for name in pillar.roles['sip'] if name in PROXIES)}",
+            "pillar/topology.yaml: roles.sip, and ./voip status: unavailable",
+            f"one of: {', '.join(running)}",
             2,
         )
     if by_ipv6 and None in (host.external_ipv6, outside.external_ipv6):

@@ -99,8 +99,11 @@ def _show(
     aliases = [alias for alias, target in known.alias_numbers().items() if target == number]
     found: dict[str, Any] = entry._asdict() | {"aliases": aliases, "file": where}
     if contacts:
-        found["contacts"] = {host: _call(host, "kamailio.registrations", number)
-                             for host in _proxies()}  # fmt: skip
+        found["contacts"] = [
+            {"host": host, "proxy": proxy} | contact
+            for host, proxy in _proxies()
+            for contact in _call(host, f"{proxy}.registrations", number)
+        ]
     shown = [f"{key:<20}{_text(value)}" for key, value in found.items() if value not in ("", 0, [])]
     _tell(found, as_json, "\n".join(shown))
 
@@ -137,12 +140,14 @@ def _rotate(
       ./voip subscribers rotate 1001
       ./voip subscribers rotate 1001 1002 --json
     """
-    host, *others = _proxies()
+    (host, _), *_ = proxies = _proxies()
+    # subscribers.rotate drops what the proxies of its own host have.
+    others = [(other, proxy) for other, proxy in proxies if other != host]
     rotated = []
     for number in numbers:
         done = _call(host, "subscribers.rotate", number)
-        for other in others:
-            done["unregistered"] |= _call(other, "kamailio.unregister", number)
+        for other, proxy in others:
+            done["unregistered"] |= _call(other, f"{proxy}.unregister", number)
         rotated.append(done)
         if not as_json:
             also = ", its devices have to register anew" if done["unregistered"] else ""
@@ -244,13 +249,14 @@ def _forwards(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-def _proxies() -> list[str]:
-    """Hosts that keep registrations. Problem without one."""
+def _proxies() -> list[tuple[str, str]]:
+    """(host, proxy) of those that keep registrations. Problem without one."""
+    from voip_stack import deployment
     from voip_stack.cli.hosts import pillar
+    from voip_stack.pillar.compile import proxies_of_hosts
     from voip_stack.problem import Problem
 
-    known = pillar()
-    found = [name for name in known.minions() if "kamailio" in known.components_of(name)]
+    found = proxies_of_hosts(pillar(), deployment.read())
     if not found:
         raise Problem("No host runs a proxy", "pillar/topology.yaml", "give one the role sip")
     return found

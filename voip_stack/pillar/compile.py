@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from voip_stack.pillar.components import PROXIES
 from voip_stack.pillar.health import probes
 from voip_stack.pillar.schema import Host, Listener, Pillar, Relay
 
@@ -19,8 +20,6 @@ SUBSCRIBERS_OF = {
     "pbx": ("lengths", "forwards"),
 }
 TOLL_ROLES = {"sip"}
-# The two that have one policy.
-PROXIES = ("kamailio", "opensips")
 
 
 def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +93,16 @@ def proxies(pillar: Pillar, facts: dict[str, Any]) -> list[str]:
         name
         for name in pillar.roles.get("sip", [])
         if name in PROXIES and is_available(name, facts)
+    ]
+
+
+def proxies_of_hosts(pillar: Pillar, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """(host, daemon) of every proxy that runs."""
+    return [
+        (host, name)
+        for host in pillar.minions()
+        for name in available(pillar, host, facts)
+        if name in PROXIES
     ]
 
 

@@ -24,6 +24,11 @@ class Pooler(Component):
     user: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio"
 
 
+# The two that have one policy. Each has an execution module of its name; what both can tell, they
+# tell by functions of the same names.
+PROXIES = ("kamailio", "opensips")
+
+
 class Proxy(Component):
     """What either daemon itself needs; its policy is routing and toll."""
 

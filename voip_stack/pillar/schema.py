@@ -373,7 +373,7 @@ def _check_ipv6(pillar: Pillar) -> None:
         )
     cidr = pillar.networks["external"].ipv6
     has_proxy = any(
-        host.external_ipv6 and "kamailio" in pillar.components_of(name)
+        host.external_ipv6 and set(component_models.PROXIES) & set(pillar.components_of(name))
         for name, host in pillar.hosts.items()
     )
     for name, host in pillar.hosts.items():

@@ -31,6 +31,12 @@ CREATE TABLE IF NOT EXISTS location_opensips (
 CREATE INDEX IF NOT EXISTS location_opensips_username ON location_opensips (username);
 CREATE INDEX IF NOT EXISTS location_opensips_expires ON location_opensips (expires);
 
+-- OpenSIPS names these in every row, whether a call was answered or not; Kamailio leaves them empty.
+ALTER TABLE acc ADD COLUMN IF NOT EXISTS setuptime INTEGER, ADD COLUMN IF NOT EXISTS created TIMESTAMP WITHOUT TIME ZONE,
+    ADD COLUMN IF NOT EXISTS duration INTEGER, ADD COLUMN IF NOT EXISTS ms_duration INTEGER;
+ALTER TABLE missed_calls ADD COLUMN IF NOT EXISTS setuptime INTEGER, ADD COLUMN IF NOT EXISTS created TIMESTAMP WITHOUT TIME ZONE,
+    ADD COLUMN IF NOT EXISTS duration INTEGER, ADD COLUMN IF NOT EXISTS ms_duration INTEGER;
+
 INSERT INTO opensips_version (table_name, table_version) VALUES
     ('subscriber', 8), ('location_opensips', 1013), ('acc', 7), ('missed_calls', 5)
     ON CONFLICT (table_name) DO NOTHING;
