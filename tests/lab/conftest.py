@@ -6,17 +6,22 @@ Nothing here skips: where the lab does not come up, each of its tests fails with
 from __future__ import annotations
 
 import contextlib
+import json
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.lab.guest_python import GuestPython
+from tests.lab.proxies import PROXIES
 from voip_stack.cli.hosts import provider_of
 from voip_stack.master import client
-from voip_stack.paths import pillar_dir
+from voip_stack.paths import ca_file, pillar_dir
 from voip_stack.pillar import compile_for, load
 from voip_stack.problem import Problem
 from voip_stack.testing import bring_up
+
+PROBE = Path(__file__).with_name("sip_probe.py").read_bytes()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,6 +88,54 @@ def vault_api(pillar):
 def salt():
     """salt("sip-1", "test.ping") -> that minion's return."""
     return client.call
+
+
+@pytest.fixture(scope="module", params=PROXIES, ids=lambda proxy: proxy.name)
+def proxy(request):
+    """Each proxy in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def tell_proxy(proxy, salt):
+    """tell_proxy("registrations", "1003"): a function of the proxy's module on its host."""
+    return lambda function, *arguments: salt("sip-1", f"{proxy.name}.{function}", *arguments)
+
+
+@pytest.fixture(scope="module")
+def ports(compiled, proxy):
+    """The proxy's: {"sip-tls": ...}."""
+    return compiled("sip-1")["ports"][proxy.name]
+
+
+@pytest.fixture(scope="module")
+def to_proxy(pillar, ports):
+    """to_proxy(transport="wss", ...) -> order of tests/lab/sip_probe.py: how to get there."""
+    names = {"udp": "sip-udp", "tcp": "sip-tcp", "tls": "sip-tls"}
+    host, site = pillar.hosts["sip-1"], pillar.site
+
+    def order(transport="tls", by_ipv6=False, **more):
+        return {
+            "transport": transport,
+            "address": str(host.external_ipv6 if by_ipv6 else host.external),
+            "port": ports[names.get(transport, transport)],
+            "server_name": site.proxy_name,
+            "domain": site.domain,
+            "ca": ca_file().read_text(),
+        } | more
+
+    return order
+
+
+@pytest.fixture(scope="module")
+def ask(on, to_proxy):
+    """ask("register", transport="wss", user=...) -> what the probe in a guest reports."""
+
+    def run(what, host="client-1", **order):
+        text = json.dumps({"do": what} | to_proxy(**order))
+        return json.loads(on(host, "python3", "-", text, stdin=PROBE))
+
+    return run
 
 
 @pytest.fixture
