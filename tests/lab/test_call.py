@@ -10,6 +10,7 @@ import pytest
 
 from voip_stack import paths
 from voip_stack.cli.hosts import provider_of
+from voip_stack.pillar.components import PROXIES
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 DEADLINE_S = 60
@@ -69,8 +70,9 @@ def test_two_subscribers_hear_each_other(codec):
     assert nothing_left()
 
 
-def test_the_other_way_round():
-    verify(voip_call("1002", "1001", "--duration", "2"), "PCMA")
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_the_other_way_round_by_each_proxy(proxy):
+    verify(voip_call("1002", "1001", "--duration", "2", "--proxy", proxy), "PCMA")
 
 
 def test_the_echo_comes_back():

@@ -8,9 +8,11 @@ from voip_stack.pillar import load
 from voip_stack.problem import Problem
 
 HELD = held(load(pillar_dir()))
+# OpenSIPS does not read the key's file: root lays the key out for it, by tls_tables.py.
+READERS = [(host, name) for host, name in HELD if name != "opensips"]
 
 
-@pytest.mark.parametrize(("host", "name"), HELD)
+@pytest.mark.parametrize(("host", "name"), READERS)
 def test_what_a_daemon_cannot_use_is_undone(host, name, salt, shown, compiled):
     """A key that its daemon may not read: the real reload of a real daemon fails."""
     before = shown(host, name)
