@@ -53,10 +53,12 @@ def plan(voip):
     """Return all that the templates need beside addresses and ports.
 
     voip: pillar['voip'] of a PBX host. Gives codecs, patterns, forwards, proxies
-    ([{name, address, fqdn}]) and daemons ([{name, port}]: what runs on each of them).
+    ([{name, address, fqdn}]), daemons ([{name, port}]: what runs on each of them) and ways ([{name,
+    ports}]: where a callee is looked for, one after the other, when a call comes by that daemon).
     Raises ValueError when policy names no SRTP suite that Asterisk has.
     """
     routing = voip["routing"]
+    ports = {name: voip["ports"][name]["sip-tls"] for name in voip["proxies"]}
     if SRTP_SUITE not in routing["srtp_suites"]:
         raise ValueError(f"Asterisk speaks {SRTP_SUITE} only, which policy does not allow")
     return {
@@ -68,8 +70,10 @@ def plan(voip):
             for name, host in sorted(voip["hosts"].items())
             if "sip" in host["roles"]
         ],
-        "daemons": [
-            {"name": name, "port": voip["ports"][name]["sip-tls"]} for name in voip["proxies"]
+        "daemons": [{"name": name, "port": port} for name, port in ports.items()],
+        "ways": [
+            {"name": name, "ports": [port, *(other for other in ports.values() if other != port)]}
+            for name, port in ports.items()
         ],
     }
 

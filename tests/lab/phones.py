@@ -31,13 +31,14 @@ def phones(
     by_ipv6: Collection[str] = (),
     browsers: Collection[str] = (),
     proxy: str = "kamailio",
+    callee_proxy: str | None = None,
 ):
     """Yield a Dialogue whose two parties are registered.
 
     prefix: goes before the agent's command in client-1, such as `ip netns exec NAME`; address: the
     one that the user agents have there. by_ipv6: the numbers that come by IPv6. browsers: those
-    that are Chromium on the web phone's page. proxy: where all of them register. They are gone when
-    the block ends.
+    that are Chromium on the web phone's page. proxy: where all of them register, but for the callee
+    where callee_proxy names another one. They are gone when the block ends.
     """
     plan = make_plan(pillar(), *numbers, by_ipv6=by_ipv6, browsers=browsers, proxy=proxy)
     passwords = vault.subscriber_passwords(numbers)
@@ -45,6 +46,8 @@ def phones(
         (CALLER, CALLER_TONE_HZ, CALLER_RTP),
         (CALLEE, CALLEE_TONE_HZ, CALLEE_RTP),
     )
+    port = callee_proxy and pillar().services[callee_proxy]["sip-tls"].ports[0]
+    at = {CALLER: {}, CALLEE: {"proxy_port": port} if port else {}}
     parties = {
         ua: Settings.of(
             plan,
@@ -54,6 +57,7 @@ def phones(
             rtp_ports=ports,
             keying="dtls+ice" if number in browsers else way,
             address=address or plan.address_of(number),
+            **at[ua],
         )
         for (ua, tone, ports), number, way in zip(sides, numbers, keying, strict=True)
     }

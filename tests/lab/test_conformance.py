@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import scenarios
+from tests.lab.phones import call, phones, talk
 from tests.lab.proxies import PROXIES
 from tests.told import tell
 from voip_stack import vault
@@ -53,6 +54,14 @@ def away(tell_proxy):
     """1003, whom some scenarios call in vain, is registered nowhere afterwards."""
     yield
     tell_proxy("unregister", "1003")
+
+
+@pytest.mark.parametrize("callee_proxy", PROXIES, ids=lambda proxy: f"to {proxy.name}")
+def test_a_call_between_the_proxies(proxy, callee_proxy):
+    """Whoever registered where: the callee is found, and both hear each other."""
+    with phones(proxy=proxy.name, callee_proxy=callee_proxy.name) as dialogue:
+        call(dialogue)
+        talk(dialogue, 1.5)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda item: f"{item.topic}: {item.name}")

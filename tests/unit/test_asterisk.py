@@ -1,5 +1,6 @@
 """Asterisk: AMI's text, the dialplan's decisions, the templates, what makes a trial fail."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -240,3 +241,15 @@ def test_no_guest_can_come_in(rendered):
     assert "autoload = no" in text
     assert "identifier_anonymous" not in text
     assert "load = res_pjsip_authenticator_digest.so" in text
+
+
+def test_a_callee_is_looked_for_at_both_proxies(rendered):
+    """First where the call comes from; what is dialled, by the port of each."""
+    lines = rendered["extensions.conf"].splitlines()
+    found = {}
+    for line in lines[lines.index("[ring]") :]:
+        if label := re.match(r" same => n\((\w+)\)", line):
+            found[label[1]] = ports = []
+        if dialled := re.search(r"Dial\(PJSIP/sip-1/.*:(\d+)\\;transport=tls", line):
+            ports.append(dialled[1])
+    assert found == {"kamailio": ["5071", "5061"], "opensips": ["5061", "5071"], "end": []}
