@@ -49,13 +49,6 @@ def results():
         tell(TOLD, " | ".join([f"{item.topic}: {item.name}", *cells]))
 
 
-@pytest.fixture
-def away(tell_proxy):
-    """1003, whom some scenarios call in vain, is registered nowhere afterwards."""
-    yield
-    tell_proxy("unregister", "1003")
-
-
 @pytest.mark.parametrize("callee_proxy", PROXIES, ids=lambda proxy: f"to {proxy.name}")
 def test_a_call_between_the_proxies(proxy, callee_proxy):
     """Whoever registered where: the callee is found, and both hear each other."""
@@ -65,7 +58,7 @@ def test_a_call_between_the_proxies(proxy, callee_proxy):
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda item: f"{item.topic}: {item.name}")
-def test_scenario(scenario, proxy, ask, known, passwords, tell_proxy, away, results):
+def test_scenario(scenario, proxy, ask, known, passwords, tell_proxy, results):
     before = tell_proxy("counters") if scenario.counts else {}
     found = ask(**scenario.order(known, passwords))
     wrong = scenarios.problem(scenario, found)

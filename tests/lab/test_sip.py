@@ -5,6 +5,8 @@ answer, the proxy's own word, the database's row.
 """
 
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest
 from tests.lab import scenarios
 from tests.strangers import self_signed
 from voip_stack import vault
-from voip_stack.paths import pillar_dir
+from voip_stack.master import client
+from voip_stack.paths import checkout, pillar_dir
 from voip_stack.problem import Problem
 
 PROBE = Path(__file__).with_name("sip_probe.py").read_bytes()
@@ -330,18 +333,31 @@ def test_the_pbx_is_probed_and_alive(eventually, tell_proxy):
     assert eventually(alive, 30)["uri"].endswith(";transport=tls")
 
 
-def test_a_broken_routing_is_refused_and_the_proxy_runs_on(on, proxy, tell_proxy, main_pid):
-    before = main_pid()
-    on("sip-1", "cp", "-r", proxy.directory, "/run/voip-broken")
-    try:
-        broken = "echo 'route[X] { nosuch(); }' >> /run/voip-broken/routes/media.cfg"
-        on("sip-1", "sh", "-c", broken)
-        with pytest.raises(Problem, match=proxy.line):
-            tell_proxy("check_config", "/run/voip-broken")
-    finally:
-        on("sip-1", "rm", "-r", "/run/voip-broken")
-    assert tell_proxy("check_config", proxy.directory) is True
-    assert main_pid() == before
+@pytest.fixture
+def broken(proxy):
+    """The proxy's routing with a mistake in it, as a directory of the file server."""
+    source = checkout() / "salt" / "zz-lab-test"
+    shutil.copytree(checkout() / "salt" / proxy.name / "files", source)
+    with (source / "routes/media.cfg").open("a") as file:
+        file.write("route[X] { nosuch(); }\n")
+    yield f"salt://{source.name}"
+    shutil.rmtree(source)
+
+
+def test_a_broken_routing_is_refused_and_the_proxy_runs_on(on, proxy, broken, main_pid, eventually):
+    everything = ("sh", "-c", f"find {proxy.directory} -type f -exec sha256sum {{}} + | sort")
+    before = main_pid(), on("sip-1", *everything)
+    given = {"name": proxy.directory, "component": proxy.name, "source": broken}
+
+    def refused():
+        """The file server knows the directory within its 20 s."""
+        job = client.run(["sip-1"], "state.single", ["voip_proxy.configured"], given)
+        (ret,) = job.returns["sip-1"].values()
+        assert (ret["result"], ret["changes"]) == (False, {}), ret
+        return re.search(proxy.line, ret["comment"])
+
+    eventually(refused, 30, 2)
+    assert (main_pid(), on("sip-1", *everything)) == before
 
 
 def test_tables_are_mended_without_a_restart(device, on, salt, proxy, tell_proxy, main_pid, clean):
