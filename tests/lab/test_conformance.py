@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 
 from tests.lab import scenarios
-from tests.lab.phones import call, phones, talk
 from tests.lab.proxies import PROXIES
 from tests.told import tell
 from voip_stack import vault
@@ -47,14 +46,6 @@ def results():
     for item in SCENARIOS:
         cells = [found.get((item.topic, item.name, name), "not run") for name in names]
         tell(TOLD, " | ".join([f"{item.topic}: {item.name}", *cells]))
-
-
-@pytest.mark.parametrize("callee_proxy", PROXIES, ids=lambda proxy: f"to {proxy.name}")
-def test_a_call_between_the_proxies(proxy, callee_proxy):
-    """Whoever registered where: the callee is found, and both hear each other."""
-    with phones(proxy=proxy.name, callee_proxy=callee_proxy.name) as dialogue:
-        call(dialogue)
-        talk(dialogue, 1.5)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda item: f"{item.topic}: {item.name}")
