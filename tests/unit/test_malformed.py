@@ -11,8 +11,9 @@ from voip_stack import paths
 from voip_stack.malformed import attacker, memory, torture
 from voip_stack.malformed.mutation import framed, mutated, valid
 from voip_stack.malformed.report import Report, table
-from voip_stack.malformed.run import SOURCES, sources
+from voip_stack.malformed.run import SOURCES
 from voip_stack.malformed.wire import frame
+from voip_stack.outside import sources
 from voip_stack.pillar import load
 from voip_stack.problem import Problem
 

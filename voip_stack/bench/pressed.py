@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from voip_stack import paths
+from voip_stack.pillar import Pillar
 from voip_stack.problem import Problem
+
+
+def host_of(pillar: Pillar, component: str) -> str:
+    """The first minion that runs a component. Raises Problem when none does."""
+    for name in pillar.minions():
+        if component in pillar.components_of(name):
+            return name
+    raise Problem(f"No host runs {component}", "pillar/topology.yaml", "./voip status")
 
 
 def state_apply(target: str, timeout_s: int = 600) -> tuple[float, dict[str, Any]]:

@@ -20,6 +20,7 @@ import typer
 
 from voip_stack import paths, providers, subscribers, vault
 from voip_stack.bench import memory, pressed
+from voip_stack.bench.many import FIRST, declared
 from voip_stack.bench.report import Result
 from voip_stack.master import daemon
 from voip_stack.pillar import Pillar, load
@@ -28,9 +29,6 @@ from voip_stack.providers.base import Provider
 
 ROUNDS = 3
 NUMBER = 100_000
-# Of nobody: numbers of ten digits, while a site's own are short or begin with its country's code.
-FIRST = 8_000_000_000
-FILE = "bench-subscribers.csv"
 COMPILE_S, LOAD_S, EDIT_S, IDLE_S = 5.0, 60.0, 5.0, 5.0
 STATE = "subscribers_|-"
 _WRITTEN = "SELECT count(*) FROM subscriber WHERE xmin::text::bigint >= %d"
@@ -39,8 +37,9 @@ _NEXT = "SELECT txid_current() % (2^32)::bigint"
 
 def run(rounds: int) -> list[Result]:
     pillar = load(paths.pillar_dir())
-    bench = _Bench(pillar, providers.deployed(pillar))
-    with bench.file():
+    host = pressed.host_of(pillar, "kamailio")
+    with declared(pillar, host, NUMBER) as path:
+        bench = _Bench(pillar, providers.deployed(pillar), host, path)
         return [
             bench.compiled(),
             *bench.loaded(),
@@ -51,29 +50,11 @@ def run(rounds: int) -> list[Result]:
 
 
 class _Bench:
-    def __init__(self, pillar: Pillar, provider: Provider):
+    def __init__(self, pillar: Pillar, provider: Provider, host: str, path: Path):
         self._pillar, self._provider = pillar, provider
-        self._host = _host(pillar, "kamailio")
-        self._database = _host(pillar, "postgresql")
-        self._path = paths.pillar_dir() / subscribers.FOLDER / FILE
+        self._host, self._path = host, path
+        self._database = pressed.host_of(pillar, "postgresql")
         self._next = FIRST + NUMBER
-
-    @contextlib.contextmanager
-    def file(self) -> Iterator[None]:
-        """The file is there; at the end, however it comes, it and its subscribers are gone."""
-        if any(str(FIRST)[0] == entry.number[0] and len(entry.number) == len(str(FIRST))
-               for entry in self._pillar.subscribers):  # fmt: skip
-            raise Problem(
-                f"The pillar has numbers like {FIRST}", str(self._path), "bench elsewhere"
-            )
-        lines = (f"{FIRST + index},Person {index}\n" for index in range(NUMBER))
-        self._path.write_text("number,name\n" + "".join(lines))
-        try:
-            yield
-        finally:
-            if self._path.exists():
-                self._path.unlink()
-                pressed.state_apply(self._host)
 
     def compiled(self) -> Result:
         _tell(f"{NUMBER} entries, compiled")
@@ -199,13 +180,6 @@ class _Bench:
 
 
 _PROGRAM = "/run/voip-bench-memory.py"
-
-
-def _host(pillar: Pillar, component: str) -> str:
-    for name in pillar.minions():
-        if component in pillar.components_of(name):
-            return name
-    raise Problem(f"No host runs {component}", "pillar/topology.yaml", "./voip status")
 
 
 def _expect(state: dict[str, Any], wanted: dict[str, int], besides: str = "") -> None:

@@ -43,6 +43,11 @@ class Memory:
     resident_kib: int
     pool_kib: int
 
+    @property
+    def mib(self) -> float:
+        """All of it."""
+        return (self.resident_kib + self.pool_kib) / 1024
+
     def is_flat_after(self, before: Memory) -> bool:
         """Neither has grown by more than 5 %."""
         return (

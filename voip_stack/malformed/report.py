@@ -6,13 +6,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from voip_stack.call.meanwhile import MEASURED
 from voip_stack.malformed.memory import Memory
 
 # Of mutations: so many, at least, are known to have been read by the proxy.
 READ = 0.9
-# A machine that attacker, proxies and user agents share may starve a user agent: such a call was
-# set up, and its audio not measured. No other step may fail, and so many calls must be verified.
-MEASURED = ("collect the evidence", "verify the audio")
+# Of calls: no step but the measuring of audio may fail, and so many must be verified.
 VERIFIED = 2 / 3
 
 

@@ -12,6 +12,7 @@ import re
 import ssl
 import struct
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 STATUS = re.compile(rb"SIP/2\.0 (\d{3})")
@@ -36,11 +37,18 @@ class Target:
 class Link:
     """An open connection; what comes back is counted by status code as it arrives.
 
-    replies: {status code: count}. Raises OSError (TimeoutError and ssl.SSLError are) when it cannot
-    be opened; is_closed once the proxy has ended it.
+    replies: {status code: count}. heard: called with the head of each reply too. Raises OSError
+    (TimeoutError and ssl.SSLError are) when it cannot be opened; is_closed once the proxy has
+    ended it.
     """
 
-    def __init__(self, transport: str, replies: Counter[str]):
+    def __init__(
+        self,
+        transport: str,
+        replies: Counter[str],
+        heard: Callable[[bytes], None] | None = None,
+    ):
+        self._tell = heard
         self.transport = transport
         self.replies = replies
         self.is_closed = False
@@ -103,9 +111,15 @@ class Link:
         call_id = CALL_ID.search(head)
         if call_id and call_id[1] in self._seen:
             self._seen.pop(call_id[1]).set()
+        if self._tell:
+            self._tell(self.last)
+
+    def write(self, message: bytes) -> None:
+        """Send without waiting until it has gone."""
+        self._writer.write(frame(message) if self.transport == "wss" else message)
 
     async def send(self, message: bytes) -> None:
-        self._writer.write(frame(message) if self.transport == "wss" else message)
+        self.write(message)
         try:
             await self._writer.drain()
         except (OSError, ssl.SSLError):
