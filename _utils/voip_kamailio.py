@@ -63,6 +63,29 @@ def _values(voip, config_dir):
         ("V_HA1_COLUMN", HA1_COLUMNS[routing["digest_algorithm"]]),
         ("V_RING_TIMEOUT_MS", routing["ring_timeout_s"] * 1000),
         ("V_SOURCE_CONNECTIONS", voip["toll"]["connections_per_source"]),
+        *_size_values(voip["kamailio"]),
+        *_storm_values(routing["registrations"]),
+    ]
+
+
+def _size_values(settings):
+    sizes = settings["sizes"]
+    return [
+        ("V_INSIDE_WORKERS", settings["inside_workers"]),
+        ("V_MAX_CONNECTIONS", settings["capacity"]["connections"]),
+        ("V_LOCATION_SLOTS", sizes["location_slots"]),
+        ("V_READ_BUFFER", sizes["read_buffer_bytes"]),
+        ("V_CONNECTION_QUEUE", sizes["connection_queue_bytes"]),
+        ("V_ALL_QUEUES", sizes["queues_bytes"]),
+    ]
+
+
+def _storm_values(allowed):
+    return [
+        ("V_ALL_REGISTERS", allowed["per_second"]),
+        ("V_SOURCE_REGISTERS", allowed["per_source"]),
+        ("V_SPREAD_S", allowed["spread_s"]),
+        ("V_LONGEST_WAIT_S", allowed["longest_wait_s"]),
     ]
 
 

@@ -34,6 +34,7 @@ def values(voip, modules_dir, config_dir=CONFIG_DIR):
         **dict(shared_values(voip, "opensips", config_dir)),
         "V_MODULES_DIR": modules_dir,
         "V_TLS_TABLES_DIR": TLS_TABLES_DIR,
+        "V_MAX_CONNECTIONS": voip["opensips"]["max_connections"],
         "V_OWN_PATTERN": "|".join(_pattern(item) for item in _own_addresses(voip["self"])),
         "V_HAS_IPV6": "yes" if voip["self"].get("ipv6") else "no",
         "V_NONCE_S": NONCE_S,

@@ -37,7 +37,6 @@ def shared_values(voip, component, config_dir):
         ("V_WSS_PORT", ports["wss"]),
         ("V_CHILDREN", settings["children"]),
         ("V_TCP_WORKERS", settings["tcp_workers"]),
-        ("V_MAX_CONNECTIONS", settings["max_connections"]),
         ("V_TCP_LIFETIME_S", expires["max"] + 5),
         # Without a host: libpq takes the pooler's socket from PGHOST and PGPORT (systemd drop-in).
         ("V_DB_URL", "postgres://{user}@/{name}".format(**settings["database"])),

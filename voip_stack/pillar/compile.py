@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from voip_stack.pillar import proxy_size
 from voip_stack.pillar.components import PROXIES
 from voip_stack.pillar.health import probes
 from voip_stack.pillar.schema import Host, Listener, Pillar, Relay
@@ -64,6 +65,10 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         compiled[component] = getattr(pillar, component).model_dump(mode="json")
     for proxy in sorted(set(PROXIES) & set(components)):
         compiled[proxy]["database"]["port"] = pillar.pgbouncer.port
+    if "kamailio" in components:
+        compiled["kamailio"]["sizes"] = proxy_size.sizes(
+            pillar.kamailio.capacity, pillar.routing.max_message_bytes
+        )
     if roles & ROUTED_ROLES:
         compiled["routing"] = pillar.routing.model_dump(mode="json")
     if roles & TOLL_ROLES:

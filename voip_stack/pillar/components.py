@@ -29,23 +29,31 @@ class Pooler(Component):
 PROXIES = ("kamailio", "opensips")
 
 
+class Capacity(Component):
+    """What a proxy is to hold at once: registered contacts, TLS and WebSocket connections."""
+
+    contacts: Annotated[int, Field(ge=100, le=10_000_000)] = 100_000
+    connections: Annotated[int, Field(ge=64, le=1_000_000)] = 6000
+
+
 class Proxy(Component):
     """What either daemon itself needs; its policy is routing and toll."""
 
     children: Annotated[int, Field(ge=1, le=64)] = 2
     tcp_workers: Annotated[int, Field(ge=1, le=128)] = 4
-    max_connections: Annotated[int, Field(ge=64, le=1_000_000)] = 16384
-    shm_mib: Annotated[int, Field(ge=64, le=65_536)] = 128
     pkg_mib: Annotated[int, Field(ge=8, le=1024)] = 16
     database: Pooler = Pooler()
 
 
 class Kamailio(Proxy):
+    inside_workers: Annotated[int, Field(ge=1, le=128)] = 2
+    capacity: Capacity = Capacity()
     owns_subscribers: bool = True
 
 
 class Opensips(Proxy):
-    pass
+    max_connections: Annotated[int, Field(ge=64, le=1_000_000)] = 16384
+    shm_mib: Annotated[int, Field(ge=64, le=65_536)] = 128
 
 
 class Asterisk(Component):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, model_validator
 
 from voip_stack.pillar import components as component_models
+from voip_stack.pillar import proxy_size
 from voip_stack.pillar.health import Repair
 from voip_stack.pillar.packages import Packages
 from voip_stack.pillar.providers import Providers
@@ -24,6 +25,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Network = Literal["internal", "external"]
 Capability = Literal["create", "read", "update", "list"]
 Provider = Literal["lab", "lima", "hosts"]
+# Of its host's memory, for a proxy's shared pool: the rest is for its processes and for others.
+PROXY_SHARE = 0.6
 
 
 class PillarValueError(ValueError):
@@ -213,6 +216,16 @@ class Pike(Model):
     ban_s: Annotated[int, Field(ge=1)]
 
 
+class Registrations(Model):
+    """In a second, at each proxy: per_second of all devices, per_source of one address.
+    spread_s: by chance, beyond a device's turn."""
+
+    per_second: Annotated[int, Field(ge=1, le=100_000)]
+    per_source: Annotated[int, Field(ge=1, le=100_000)]
+    spread_s: Annotated[int, Field(ge=1, le=600)]
+    longest_wait_s: Annotated[int, Field(ge=1, le=3600)]
+
+
 class Routing(Model):
     cleartext_trunks: list[IPv4Address]
     max_forwards: Annotated[int, Field(ge=1, le=255)]
@@ -232,6 +245,7 @@ class Routing(Model):
     # Each becomes part of a regular expression inside a quoted string of the routing language.
     scanners: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]]
     pike: Pike
+    registrations: Registrations
 
 
 class Pillar(Model):
@@ -277,6 +291,7 @@ class Pillar(Model):
         _check_services(self)
         _check_certificates(self)
         _check_suites(self)
+        _check_capacity(self)
         return self
 
     def is_external(self, component: str) -> bool:
@@ -453,3 +468,16 @@ def _check_suites(pillar: Pillar) -> None:
     runs = {component for components in pillar.roles.values() for component in components}
     if "asterisk" in runs and suite not in pillar.routing.srtp_suites:
         raise PillarValueError(("routing", "srtp_suites"), f"{suite} expected among them: Asterisk")
+
+
+def _check_capacity(pillar: Pillar) -> None:
+    """What a proxy is to hold fits into the memory of its host."""
+    longest = pillar.routing.max_message_bytes
+    needed = proxy_size.sizes(pillar.kamailio.capacity, longest)["shm_mib"]
+    for name, host in pillar.hosts.items():
+        if "kamailio" in pillar.components_of(name) and needed > host.memory_mib * PROXY_SHARE:
+            message = (
+                f"needs {needed} MiB of shared memory, and {name} has {host.memory_mib} MiB in all:"
+                f" at most {PROXY_SHARE:.0%} of them expected"
+            )
+            raise PillarValueError(("kamailio", "capacity"), message)
