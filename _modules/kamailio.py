@@ -120,10 +120,11 @@ def counters(group="script"):
     return voip_kamailio.statistics(rpc("stats.get_statistics", f"{group}:") or [])
 
 
-def bans():
+def bans(timeout_s=5):
     """Return who is shut out: [{source, reason, left_s}], see `voip_proxy.bans`."""
     try:
-        entries = voip_kamailio.ban_entries(rpc("htable.dump", "ipban") or [])
+        found = rpc("htable.dump", "ipban", timeout_s=timeout_s)
+        entries = voip_kamailio.ban_entries(found or [])
     except NotFound:
         return []
     return voip_proxy.bans(entries, time.time())

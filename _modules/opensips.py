@@ -113,9 +113,9 @@ def _statistics(group):
     return {name.partition(":")[2]: int(value) for name, value in found.items()}
 
 
-def bans():
+def bans(timeout_s=5):
     """Return who is shut out: [{source, reason, left_s}], see `voip_proxy.bans`."""
-    entries = voip_opensips.ban_entries(_cached("ipban"))
+    entries = voip_opensips.ban_entries(_cached("ipban", timeout_s))
     # What has ended is in memory until somebody asks for it, or it is swept.
     return [row for row in voip_proxy.bans(entries, time.time()) if row["left_s"]]
 
@@ -133,9 +133,9 @@ def unban(source):
     return known
 
 
-def _cached(collection):
+def _cached(collection, timeout_s=5):
     """All of a collection of the proxy's memory, as `cache_fetch_chunk` answers."""
-    return mi("cache_fetch_chunk", glob="*", collection=collection)
+    return mi("cache_fetch_chunk", timeout_s=timeout_s, glob="*", collection=collection)
 
 
 def status():

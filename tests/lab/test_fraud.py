@@ -4,12 +4,14 @@ At each proxy the same."""
 
 import json
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from voip_stack import paths, vault
+from voip_stack.events import record
 
 PROBE = Path(__file__).with_name("sip_probe.py").read_bytes()
 SDP = (
@@ -190,8 +192,22 @@ def test_calls_per_minute(ask, passwords, pillar, salt, proxy):
 # -------------------------------------------------------------------- bans
 
 
+@pytest.fixture
+def told():
+    """told(source) -> whether its ban is a security event since."""
+    began = time.time()
+
+    def look(source):
+        return any(
+            entry["kind"] == "source/banned" and f" {source} " in entry["detail"]
+            for entry in record.read("security", began)
+        )
+
+    return look
+
+
 def test_guessed_passwords_shut_a_source_out(
-    ask, neighbour, voip, banned, pillar, passwords, proxy
+    ask, neighbour, voip, banned, pillar, passwords, proxy, told, eventually
 ):
     source = neighbour["ipv4"]
     most = pillar.toll.auth_failures.source
@@ -200,6 +216,7 @@ def test_guessed_passwords_shut_a_source_out(
     (row,) = voip("bans", "list")
     assert (row["source"], row["reason"], row["proxy"]) == (source, "auth", proxy.name)
     assert 0 < row["left_s"] <= pillar.toll.auth_failures.ban_s
+    eventually(lambda: told(source), 60)
     # The right password does not help; who comes from elsewhere is not concerned.
     own = {"user": "1003", "password": passwords["1003"]}
     assert ask("register", source=source, timeout_s=1, **own)["failed"]

@@ -469,7 +469,7 @@ def test_a_source_is_found_however_it_is_written(source, key):
 def test_a_ban_is_lifted_with_its_wrong_passwords(monkeypatch):
     called = []
 
-    def rpc(method, *params):
+    def rpc(method, *params, timeout_s=5):
         called.append((method, *params))
         return RPC["htable.dump ipban"]
 

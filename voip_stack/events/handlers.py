@@ -64,6 +64,7 @@ TABLE: dict[str, Handler] = {
     "revocation/unchecked": Handler(
         "voip_stack.events.revocation:Stale", "voip_stack.events.revocation:unchecked"
     ),
+    "source/banned": Handler("voip_stack.events.bans:Banned", "voip_stack.events.bans:banned"),
     "service/down": Handler("voip_stack.repair.handlers:Down", "voip_stack.repair.handlers:down"),
     "service/up": Handler("voip_stack.repair.handlers:Up", "voip_stack.repair.handlers:up"),
 }

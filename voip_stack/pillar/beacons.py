@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from voip_stack.pillar import health, identity, renewal
+from voip_stack.pillar.components import PROXIES
 from voip_stack.pillar.schema import Pillar
 
 
@@ -19,10 +20,17 @@ def _kernel(pillar: Pillar, host: str, components: list[str]) -> dict[str, Any] 
     return {"interval": 60, "settle_s": 120, "repeat_s": 3600}
 
 
+def _bans(pillar: Pillar, host: str, components: list[str]) -> dict[str, Any] | None:
+    """Whom proxies shut out: to be read by a person, so some seconds later will do."""
+    proxies = [name for name in components if name in PROXIES]
+    return {"interval": 10, "proxies": proxies} if proxies else None
+
+
 # Beacon -> its settings for (pillar, host, components that could be had), None where it has
 # nothing to watch.
 Settings = Callable[[Pillar, str, list[str]], dict[str, Any] | None]
 TABLE: dict[str, Settings] = {
+    "voip_bans": _bans,
     "voip_certificates": renewal.beacon,
     "voip_kernels": _kernel,
     "voip_health": health.beacon,
