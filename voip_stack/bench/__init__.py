@@ -30,6 +30,10 @@ BENCHES = {
         "voip_stack.bench.subscribers",
         "100,000 subscribers: loaded, left alone, one added and registered",
     ),
+    "registrations": (
+        "voip_stack.bench.registrations",
+        "100,000 contacts at once, 5,000 TLS connections, a restart of the proxy",
+    ),
     "salt": ("voip_stack.bench.salt", "a master with 500 simulated minions: answers and events"),
     "apply": ("voip_stack.bench.apply", "state.apply on all hosts when nothing is to do"),
 }

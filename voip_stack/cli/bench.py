@@ -24,6 +24,9 @@ def bench(
     minions: Annotated[
         int | None, typer.Option("--minions", min=1, help="salt: how many are simulated.")
     ] = None,
+    contacts: Annotated[
+        int | None, typer.Option("--contacts", min=1, help="registrations: how many register.")
+    ] = None,
 ) -> None:
     """Measure, and compare with the goals.
 
@@ -40,6 +43,7 @@ def bench(
       ./voip bench renewal
       ./voip bench subscribers --check
       ./voip bench salt --minions 100
+      ./voip bench registrations --contacts 10000
     """
     from voip_stack import bench as benches
 
@@ -47,7 +51,7 @@ def bench(
         for key, title in benches.titles().items():
             typer.echo(f"{key:<14}{title}")
         return
-    report = benches.run(name, rounds, service=service, minions=minions)
+    report = benches.run(name, rounds, service=service, minions=minions, contacts=contacts)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else benches.table(report))
     if check and not report.is_met:
         raise typer.Exit(1)
