@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,22 +35,39 @@ ROLE = "operator"
 
 def subscriber_passwords(numbers: Iterable[str]) -> dict[str, str]:
     """The SIP passwords of `numbers`; who has none is absent from the answer."""
+    return password_reader()(numbers)
+
+
+def password_reader() -> Callable[[Iterable[str]], dict[str, str]]:
+    """What does as `subscriber_passwords`, logged in already."""
     pillar = load(paths.pillar_dir())
-    found: dict[str, str] = {}
-    try:
+    with _told():
         session = _session(pillar, providers.deployed(pillar))
-        for shard, members in voip_subscribers.by_shard(numbers).items():
-            try:
-                document = session.read(f"{pillar.vault.kv_mount}/data/{shard}")["data"]
-            except voip_errors.NotFound:
-                continue
-            words = voip_subscribers.passwords(document)
-            found |= {number: words[number] for number in members if number in words}
+
+    def read(numbers: Iterable[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        with _told():
+            for shard, members in voip_subscribers.by_shard(numbers).items():
+                try:
+                    document = session.read(f"{pillar.vault.kv_mount}/data/{shard}")["data"]
+                except voip_errors.NotFound:
+                    continue
+                words = voip_subscribers.passwords(document)
+                found |= {number: words[number] for number in members if number in words}
+        return found
+
+    return read
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """The Vault's refusals as a Problem."""
+    try:
+        yield
     except voip_errors.CommandExecutionError as error:
         raise Problem(
             f"The Vault gives no passwords: {error}", str(identity_file()), "./voip status"
         ) from error
-    return found
 
 
 def recording_secrets(host: str, limit: int = 10) -> Iterator[str]:

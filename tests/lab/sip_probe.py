@@ -1,8 +1,7 @@
 """A SIP client as small as it can be, for negative tests: it says exactly what it is told to say.
 
 Standard library only: the lab tests hand this file to `python3 -` in client-1, with one JSON object
-as its argument: {"do": "register", ...}; `bench subscribers` in a line `ORDER = {...}` before the
-text instead. The answer is one JSON object on stdout.
+as its argument: {"do": "register", ...}. The answer is one JSON object on stdout.
 """
 
 import base64
@@ -455,4 +454,4 @@ def main(order):
 
 
 if __name__ == "__main__":
-    main(globals().get("ORDER") or json.loads(sys.argv[1]))
+    main(json.loads(sys.argv[1]))

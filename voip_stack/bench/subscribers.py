@@ -13,16 +13,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from voip_stack import paths, providers, subscribers, vault
-from voip_stack.bench import memory, pressed
+from voip_stack import outside, paths, providers, subscribers, vault
+from voip_stack.bench import devices, memory, pressed
 from voip_stack.bench.many import FIRST, declared
 from voip_stack.bench.report import Result
 from voip_stack.master import daemon
+from voip_stack.outside import Conversation
 from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Provider
@@ -30,6 +32,7 @@ from voip_stack.providers.base import Provider
 ROUNDS = 3
 NUMBER = 100_000
 COMPILE_S, LOAD_S, EDIT_S, IDLE_S = 5.0, 60.0, 5.0, 5.0
+REGISTER_S = 30.0
 STATE = "subscribers_|-"
 _WRITTEN = "SELECT count(*) FROM subscriber WHERE xmin::text::bigint >= %d"
 _NEXT = "SELECT txid_current() % (2^32)::bigint"
@@ -89,7 +92,10 @@ class _Bench:
         ]
 
     def added(self, rounds: int) -> list[Result]:
-        """A line more in the file, then from `salt ...` to the 200 of its REGISTER."""
+        """A line more in the file, then from `salt ...` to the 200 of its REGISTER.
+
+        Its device is there already, and who reads its password has a session with the Vault.
+        """
         walls, rows = [], 0
         for number in range(rounds):
             _tell(f"one added, round {number + 1}")
@@ -97,10 +103,13 @@ class _Bench:
             with self._path.open("a") as file:
                 file.write(f"{user},Newcomer\n")
             before = int(self._sql(_NEXT))
-            started = time.monotonic()
-            _, state = self._apply()
-            self._register(user)
-            walls.append(time.monotonic() - started)
+            with self._device() as device:
+                device.ask("connect 1")
+                passwords = vault.password_reader()
+                started = time.monotonic()
+                _, state = self._apply()
+                self._register(device, user, passwords([user]).get(user, ""))
+                walls.append(time.monotonic() - started)
             _expect(state, {"added": 1})
             rows = max(rows, int(self._sql(_WRITTEN % before)))
         statements = int(state["comment"].rpartition("(")[2].split()[0])
@@ -126,26 +135,17 @@ class _Bench:
             state for tag, state in returned[self._host].items() if tag.startswith(STATE)
         )
 
-    def _register(self, user: str) -> None:
-        site = self._pillar.site
-        order = {
-            "do": "register",
-            "transport": "tls",
-            "address": str(self._pillar.hosts[self._host].external),
-            "port": self._pillar.services["kamailio"]["sip-tls"].ports[0],
-            "server_name": site.proxy_name,
-            "domain": site.domain,
-            "ca": paths.ca_file().read_text(),
-            "user": user,
-            "password": vault.subscriber_passwords([user]).get(user, ""),
-        }
-        probe = (paths.checkout() / "tests/lab/sip_probe.py").read_text()
-        text = f"ORDER = {order!r}\n{probe}"
-        outside = next(name for name, host in self._pillar.hosts.items() if not host.is_minion)
-        done = self._provider.run(outside, ["python3", "-"], stdin=text.encode())
-        said = json.loads(done.stdout)
-        if said.get("statuses", [[0]])[-1][0] != 200:
-            raise Problem(f"{user} was not let in: {said.get('statuses', said)}", self._host)
+    def _device(self) -> AbstractContextManager[Conversation]:
+        """One that is connected, and waits for a number and a password."""
+        return devices.running(
+            self._pillar, self._provider, self._host,
+            sources=outside.sources(self._pillar, 1), users=[], links=1, limit_s=REGISTER_S,
+        )  # fmt: skip
+
+    def _register(self, device: Conversation, user: str, password: str) -> None:
+        found = device.ask(f"enter {json.dumps([user, password])}")
+        if not found["registered"]:
+            raise Problem(f"{user} was not let in: answered {found['replies']}", self._host)
 
     def _sql(self, statement: str) -> str:
         argv = ["runuser", "-u", "postgres", "--", "psql", "-XtAc", statement, "kamailio"]
