@@ -34,7 +34,10 @@ BENCHES = {
         "voip_stack.bench.registrations",
         "100,000 contacts at once, 5,000 TLS connections, a restart of the proxy",
     ),
-    "salt": ("voip_stack.bench.salt", "a master with 500 simulated minions: answers and events"),
+    "salt": (
+        "voip_stack.bench.salt",
+        "state.apply beside Ansible's for one host, a profile, a master with 500 minions",
+    ),
     "apply": ("voip_stack.bench.apply", "state.apply on all hosts when nothing is to do"),
 }
 

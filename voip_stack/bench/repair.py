@@ -25,6 +25,7 @@ from voip_stack.repair import hosts, state
 ROUNDS = 10
 EVERY_S = 0.05
 PYTHON = "/opt/voip-minion/bin/python"
+OUTAGE = Path(__file__).with_name("outage.py")
 # Signal -> goal and limit, seconds.
 GOALS = {"KILL": (2.0, 60.0), "STOP": (15.0, 120.0)}
 # Where one process of many can be hit: the others must not go on without it.
@@ -113,8 +114,10 @@ def _send_home(host: str, relays: list[dict[str, Any]]) -> None:
             client.call(relay["name"], "rtpengine_relays.send_home", host, timeout_s=60)
 
 
-def in_guest(provider: Provider, host: str, order: dict[str, Any]) -> dict[str, Any]:
-    """Run outage.py on `host`."""
-    text = f"ORDER = {order!r}\n{Path(__file__).with_name('outage.py').read_text()}"
+def in_guest(
+    provider: Provider, host: str, order: dict[str, Any], program: Path = OUTAGE
+) -> dict[str, Any]:
+    """Run `program` on `host` with its ORDER, which has limit_s, seconds."""
+    text = f"ORDER = {order!r}\n{program.read_text()}"
     done = provider.run(host, [PYTHON, "-"], stdin=text.encode(), timeout=order["limit_s"] + 60)
     return dict(json.loads(done.stdout))

@@ -21,6 +21,7 @@ def bench(
         str | None,
         typer.Option("--service", help="repair, reloads, renewal: only this one, as kamailio."),
     ] = None,
+    host: Annotated[str | None, typer.Option("--host", help="salt: which host.")] = None,
     minions: Annotated[
         int | None, typer.Option("--minions", min=1, help="salt: how many are simulated.")
     ] = None,
@@ -42,7 +43,7 @@ def bench(
       ./voip bench reloads
       ./voip bench renewal
       ./voip bench subscribers --check
-      ./voip bench salt --minions 100
+      ./voip bench salt --host pbx-1 --minions 100
       ./voip bench registrations --contacts 10000
     """
     from voip_stack import bench as benches
@@ -51,7 +52,9 @@ def bench(
         for key, title in benches.titles().items():
             typer.echo(f"{key:<14}{title}")
         return
-    report = benches.run(name, rounds, service=service, minions=minions, contacts=contacts)
+    report = benches.run(
+        name, rounds, service=service, host=host, minions=minions, contacts=contacts
+    )
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else benches.table(report))
     if check and not report.is_met:
         raise typer.Exit(1)
