@@ -49,7 +49,7 @@ class Health:
     components: list[Component] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
     maintenance: dict[str, dict[str, Any]] = field(default_factory=dict)
-    # A trial of other certificate lives that is on: {certificate_ttl_s, renew_fraction, began}.
+    # A trial that is on, as pillar/trial.py has it.
     trial: dict[str, Any] | None = None
     drained: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -87,7 +87,7 @@ def look() -> Health:
     health.guests = {host: guest.as_dict() for host, guest in provider.guests().items()}
     health.maintenance = state.maintenance()
     on = trial.read(paths.state_dir())
-    health.trial = on.model_dump() if on else None
+    health.trial = on.model_dump(mode="json") if on else None
     health.minions = dict.fromkeys(pillar.minions(), False)
     if process is not None:
         _ask(health, pillar)

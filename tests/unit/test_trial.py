@@ -1,4 +1,4 @@
-"""Other certificate lives for a while: laid over the pillar, refused like it, taken back."""
+"""Other values for a while: laid over the pillar, refused like it, taken back."""
 
 import importlib.util
 import json
@@ -14,6 +14,9 @@ from voip_stack.soak import run, trials
 
 PILLAR = load(paths.pillar_dir())
 SHORT = Trial(certificate_ttl_s=180, began=0)
+LOADED = Trial(
+    load=trial.Load(requests=5000, registrations=7000, trunks=["198.18.64.100"]), began=0
+)
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +58,19 @@ def test_nothing_else_changes():
     assert rest(trial.lay_over(PILLAR, SHORT)) == rest(PILLAR)
 
 
+def test_a_load_passes_the_proxies_and_nothing_else_changes():
+    over = trial.lay_over(PILLAR, LOADED)
+    compiled = compile_for(over, "sip-1", {})
+    assert compiled["routing"]["pike"]["requests"] == 5000
+    assert compiled["routing"]["cleartext_trunks"] == ["198.18.64.100"]
+    values = over.model_dump()
+    assert compiled["routing"]["registrations"]["per_source"] == 7000
+    values["routing"]["pike"]["requests"] = PILLAR.routing.pike.requests
+    values["routing"]["registrations"] = PILLAR.routing.registrations.model_dump()
+    values["routing"]["cleartext_trunks"] = PILLAR.routing.cleartext_trunks
+    assert values == PILLAR.model_dump()
+
+
 def test_its_fraction_takes_the_place_of_the_pillars():
     over = trial.lay_over(PILLAR, SHORT.model_copy(update={"renew_fraction": 0.9}))
     assert compile_for(over, "sip-1", {})["certificates"]["kamailio"]["renew_fraction"] == 0.9
@@ -69,7 +85,8 @@ def test_a_life_that_the_intermediate_does_not_have_is_refused():
 @pytest.mark.parametrize(
     "text",
     ["", "{", '{"certificate_ttl_s": 59, "began": 0}', '{"certificate_ttl_s": 180}',
-     '{"certificate_ttl_s": 180, "began": 0, "hosts": ["sip-1"]}'],
+     '{"certificate_ttl_s": 180, "began": 0, "hosts": ["sip-1"]}', '{"began": 0}',
+     '{"load": {"requests": 9}, "began": 0}'],
 )  # fmt: skip
 def test_a_file_that_is_none_is_refused(state, text):
     trial.file(state).write_text(text)
@@ -97,11 +114,29 @@ def test_a_lifted_trial_is_remembered_until_it_is_finished(state, monkeypatch):
     assert json.dumps(sorted(path.name for path in state.iterdir())) == "[]"
 
 
+@pytest.mark.parametrize(
+    ("over", "applied"), [(SHORT, [(["devstack"], ["vault"])]), (LOADED, [(["sip-1"], ())])]
+)
+def test_what_a_trial_changed_is_applied_again_at_its_end(state, monkeypatch, over, applied):
+    done = []
+
+    def apply(hosts, mods, **_):
+        done.append((hosts, mods))
+        return trials.client.Job(jid="1")
+
+    trial.file(state).write_text(over.model_dump_json())
+    monkeypatch.setattr(trials, "_refresh", lambda *_: None)
+    monkeypatch.setattr(trials, "renew", lambda *_: done.append("renewed"))
+    monkeypatch.setattr(trials.client, "apply", apply)
+    assert trials.end(PILLAR, print) is True
+    assert done == [*applied, *(["renewed"] if over is SHORT else [])]
+
+
 def test_real_servers_are_given_none(state):
     class Hosts:
         name = "hosts"
 
-    with pytest.raises(Problem, match="real servers"):
+    with pytest.raises(Problem, match="Real servers"):
         trials.begin(PILLAR, Hosts(), SHORT, print)
     assert trial.read(state) is None
 
@@ -117,3 +152,4 @@ def test_words_for_a_status():
     said = trials.words(SHORT.model_copy(update={"began": time.time()}))
     assert "lives 180 s" in said
     assert "./voip up" in said
+    assert "198.18.64.100 may speak cleartext SIP" in trials.words(LOADED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 
 from voip_stack.bench.report import Report, table
 from voip_stack.problem import Problem
@@ -34,6 +35,10 @@ BENCHES = {
         "voip_stack.bench.registrations",
         "100,000 contacts at once, 5,000 TLS connections, a restart of the proxy",
     ),
+    "sip": (
+        "voip_stack.bench.sip",
+        "registrations and calls by sipp, beside the vendor's own kamailio.cfg",
+    ),
     "salt": (
         "voip_stack.bench.salt",
         "state.apply beside Ansible's for one host, a profile, a master with 500 minions",
@@ -48,7 +53,7 @@ def titles() -> dict[str, str]:
     return {name: title for name, (_, title) in BENCHES.items()}
 
 
-def run(name: str, rounds: int | None = None, **more: str | int | None) -> Report:
+def run(name: str, rounds: int | None = None, **more: str | int | Path | None) -> Report:
     """Run one bench. more: its own options. Problem for a name or an option that is none."""
     if name not in BENCHES:
         raise Problem(f"There is no bench {name}", "", f"one of {', '.join(BENCHES)}", code=2)

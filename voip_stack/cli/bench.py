@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,9 @@ def bench(
     contacts: Annotated[
         int | None, typer.Option("--contacts", min=1, help="registrations: how many register.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="sip: an SVG picture of it in this file.")
+    ] = None,
 ) -> None:
     """Measure, and compare with the goals.
 
@@ -45,6 +49,7 @@ def bench(
       ./voip bench subscribers --check
       ./voip bench salt --host pbx-1 --minions 100
       ./voip bench registrations --contacts 10000
+      ./voip bench sip --rounds 2 --plot rates.svg
     """
     from voip_stack import bench as benches
 
@@ -52,9 +57,8 @@ def bench(
         for key, title in benches.titles().items():
             typer.echo(f"{key:<14}{title}")
         return
-    report = benches.run(
-        name, rounds, service=service, host=host, minions=minions, contacts=contacts
-    )
+    options = {"service": service, "host": host, "minions": minions, "contacts": contacts}
+    report = benches.run(name, rounds, **options, plot=plot)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else benches.table(report))
     if check and not report.is_met:
         raise typer.Exit(1)

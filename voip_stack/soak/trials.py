@@ -1,9 +1,9 @@
-"""Put other certificate lives on a running deployment, and take them back whatever happened."""
+"""Put a trial on a running deployment, and take it back whatever happened."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,10 +21,10 @@ APPLY_S = 180
 
 
 def begin(pillar: Pillar, provider: Provider, wanted: trial.Trial, progress: Progress) -> None:
-    """Every certificate is of the trial's life from now on. Problem where that must not be."""
+    """Every host has the trial's values from now on. Problem where that must not be."""
     if provider.name == "hosts":
         raise Problem(
-            "Certificates of real servers are given no trial life",
+            "Real servers are given no trial",
             "provider hosts",
             "try it in a lab: ./voip up --provider lab in another checkout",
             2,
@@ -32,7 +32,10 @@ def begin(pillar: Pillar, provider: Provider, wanted: trial.Trial, progress: Pro
     trial.lay_over(pillar, wanted)  # refused before it lies there
     deployment.write_atomic(trial.file(paths.state_dir()), wanted.model_dump_json() + "\n")
     _refresh(pillar, progress)
-    renew(pillar, progress)
+    if wanted.certificate_ttl_s is not None:
+        renew(pillar, progress)
+    if wanted.load is not None:
+        _apply(proxies(pillar), progress)
 
 
 def lift() -> bool:
@@ -47,17 +50,15 @@ def lift() -> bool:
 
 
 def finish(pillar: Pillar, progress: Progress) -> None:
-    """After `lift`: every certificate is of its ordinary life again."""
+    """After `lift`: everything is of its ordinary values again."""
+    over = trial.parse(_ending())
     _refresh(pillar, progress)
-    # A state run during the trial took its lives for what the PKI's roles may sign.
-    provisioner = identity.provisioner(pillar)
-    progress(f"PKI roles on {provisioner}")
-    job = client.apply([provisioner], mods=["vault"], deadline_s=APPLY_S)
-    if job.silent or job.failed:
-        raise Problem(
-            f"{provisioner} did not apply the state vault", f"job {job.jid}", "./voip up goes on"
-        )
-    renew(pillar, progress)
+    if over is not None and over.certificate_ttl_s is not None:
+        # A state run during the trial took its lives for what the PKI's roles may sign.
+        _apply([identity.provisioner(pillar)], progress, mods=["vault"])
+        renew(pillar, progress)
+    if over is not None and over.load is not None:
+        _apply(proxies(pillar), progress)
     _ending().unlink(missing_ok=True)
 
 
@@ -83,6 +84,20 @@ def _refresh(pillar: Pillar, progress: Progress) -> None:
         raise Problem(f"{silent} took no new pillar", f"job {job.jid}", "./voip status")
 
 
+def proxies(pillar: Pillar) -> list[str]:
+    """Hosts that a trial's load passes."""
+    return [name for name in pillar.minions() if "sip" in pillar.hosts[name].roles]
+
+
+def _apply(hosts: list[str], progress: Progress, mods: Sequence[str] = ()) -> None:
+    """Apply `mods`, or all that these hosts are. Problem when one did not."""
+    named = ", ".join(hosts)
+    progress(f"states of {named}")
+    job = client.apply(hosts, mods=mods, deadline_s=APPLY_S)
+    if job.silent or job.failed:
+        raise Problem(f"{named} did not apply its states", f"job {job.jid}", "./voip up goes on")
+
+
 def renew(pillar: Pillar, progress: Progress) -> None:
     """Every certificate anew, of the life that pillar gives it now; hosts side by side."""
     every = renewals.held(pillar)
@@ -102,7 +117,11 @@ def renew(pillar: Pillar, progress: Progress) -> None:
 def words(on: trial.Trial) -> str:
     """What `voip status` says of a trial."""
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(on.began))
-    return (
-        f"trial: every certificate lives {on.certificate_ttl_s} s since {since} (voip soak); "
-        "./voip up takes it back"
-    )
+    said = []
+    if on.certificate_ttl_s is not None:
+        said.append(f"every certificate lives {on.certificate_ttl_s} s")
+    if on.load is not None:
+        said.append(f"{on.load.requests} requests of a source at once")
+        said.append(f"{on.load.registrations} registrations a second")
+        said += [f"{address} may speak cleartext SIP" for address in on.load.trunks]
+    return f"trial: {', '.join(said)} since {since}; ./voip up takes it back"

@@ -58,7 +58,7 @@ def run(name: str | None, *, yes: bool, dry_run: bool = False) -> Summary:
                 ", ".join(f"{host}: {len(r.changed)} changed" for host, r in done.hosts.items())
             )
         if trial_lifted:
-            with steps.step("Take back the trial of short certificate lives") as step:
+            with steps.step("Take back a trial") as step:
                 trials.finish(pillar, step)
         with steps.step("Keep what was downloaded for the next time") as step:
             provider.settle(step)
