@@ -84,6 +84,16 @@ def password(sip, number):
     return voip_subscribers.passwords(document).get(number)
 
 
+def test_only_locations_are_committed_without_waiting_for_the_disk(sip, postgresql):
+    def waits(statement):
+        with connect(postgresql) as link:
+            link.execute(statement)
+            return link.execute("SHOW synchronous_commit").fetchone()[0]
+
+    assert waits("DELETE FROM location") == "off"
+    assert waits("DELETE FROM acc") == "on"
+
+
 def test_made_as_predicted_and_once(sip, postgresql):
     predicted = sip.states.subscribers.managed(REALM, test=True)
     assert predicted.result is None

@@ -6,9 +6,11 @@ both with one line of one file to put back. What a round of Salt is made of come
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import statistics
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,11 @@ def compared(pillar: Pillar, provider: Provider, host: str, rounds: int) -> list
     packages = compile_for(pillar, host, deployment.read())["packages"]
     known = {component: entry["install"] for component, entry in packages.items()}
     book = translate(low, Host(look(provider, host, low), known))
-    paths.state_dir().mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ansible-", dir=paths.state_dir()) as directory:
-        project = Project(Path(directory), host, provider.command(host, []), book)
+    with _directory() as directory:
+        project = Project(directory, host, provider.command(host, []), book)
+        # Both are warm then: each has run once.
         tasks = project.require_converged()
+        pressed.state_apply(host)
         times = [_round(provider, host, project, number + 1) for number in range(rounds)]
     median = {key: statistics.median(entry[key] for entry in times) for key in times[0]}
     numbers = [Result(f"{host}: {key}, median", seconds, "s") for key, seconds in median.items()]
@@ -87,6 +90,18 @@ def compared(pillar: Pillar, provider: Provider, host: str, rounds: int) -> list
         for function, count in sorted(book.left_out.items())
     ]
     return numbers
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[Path]:
+    """For a project; what a run that was killed left there is gone before, as this is after."""
+    directory = paths.state_dir() / "ansible"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, mode=0o700)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _round(provider: Provider, host: str, project: Project, number: int) -> dict[str, float]:

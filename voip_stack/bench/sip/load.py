@@ -19,7 +19,6 @@ import signal
 import subprocess
 import sys
 import time
-import typing
 
 FIRST_PORT = 17000
 # Calls begun a second by each process of callees, and how long they may take in all.
@@ -35,14 +34,12 @@ class Tunnel:
     def __init__(self, order, number, proxy):
         top = pathlib.Path(order["directory"])
         self.address, self.port = "127.0.0.1", FIRST_PORT - 1 - number
-        self.process: typing.Any = subprocess.Popen(
-            [sys.executable, str(top / "tunnel.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
         said = proxy | {"ca": str(top / "ca.crt"), "listen": self.port}
-        self.process.stdin.write(json.dumps(said) + "\n")
-        self.process.stdin.flush()
-        if not self.process.stdout.readline():
+        self.process = subprocess.Popen(
+            [sys.executable, str(top / "tunnel.py"), json.dumps(said)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        if self.process.stdout is None or not self.process.stdout.readline():
             raise SystemExit("the TLS tunnel did not start")
 
     def end(self, seconds):

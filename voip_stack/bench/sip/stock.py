@@ -100,21 +100,26 @@ def configuration(vendors: str, voip: Mapping[str, Any], called: str) -> str:
     return vendors
 
 
+def install(provider: Provider, host: str, voip: Mapping[str, Any], called: str) -> None:
+    """Write both files into DIRECTORY of `host`; nothing reads them yet. Problem as above."""
+    vendors = provider.get(host, VENDORS).decode()
+    provider.run(host, ["install", "-d", "-m", "755", DIRECTORY])
+    for name, text in (
+        ("kamailio.cfg", configuration(vendors, voip, called)),
+        ("kamailio-local.cfg", local(voip)),
+    ):
+        provider.put(host, f"{DIRECTORY}/{name}", text.encode())
+
+
 @contextlib.contextmanager
 def serving(provider: Provider, host: str, voip: Mapping[str, Any], called: str) -> Iterator[None]:
     """The vendor's configuration serves; afterwards, however it comes, the platform's does."""
     unit = hosts.unit(host, COMPONENT)
     dropin = f"/run/systemd/system/{unit}.d/zz-voip-bench.conf"
     restore = RESTORE.format(dropin=dropin, unit=unit)
-    vendors = provider.get(host, VENDORS).decode()
     try:
-        for name, text in (
-            (f"{DIRECTORY}/kamailio.cfg", configuration(vendors, voip, called)),
-            (f"{DIRECTORY}/kamailio-local.cfg", local(voip)),
-            (dropin, UNIT),
-        ):
-            provider.put(host, name, text.encode(), mode=0o644)
-        provider.run(host, ["chmod", "755", DIRECTORY])
+        install(provider, host, voip, called)
+        provider.put(host, dropin, UNIT.encode())
         timer = ["systemd-run", f"--on-active={LIMIT_S}", f"--unit={TIMER}"]
         provider.run(host, [*timer, "sh", "-c", restore])
         _restart(provider, host, unit)

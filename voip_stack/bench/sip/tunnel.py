@@ -1,10 +1,10 @@
-"""TLS for sipp, in the lab's outside guest: `python3 tunnel.py`, its order on standard input.
+"""TLS for sipp, in the lab's outside guest: `python3 tunnel.py ORDER`.
 
 Debian's sipp does not get through a handshake here (it is built with wolfSSL: "Unable to send TLS
 message"). So it speaks TCP to this, and this TLS to the proxy: a connection for each of sipp's, the
-proxy's name and certificate verified. Standard library only. The order: {"address", "port",
-"server_name", "ca" (file), "listen" (port of the loopback)}. Prints a line when it listens; ends
-when it is told to.
+proxy's name and certificate verified. Standard library only. The order, in JSON: {"address",
+"port", "server_name", "ca" (file), "listen" (port of the loopback)}. Prints a line when it listens;
+ends when it is told to.
 """
 
 import asyncio
@@ -43,4 +43,4 @@ async def main(order):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(json.loads(sys.stdin.readline())))
+    asyncio.run(main(json.loads(sys.argv[1])))
