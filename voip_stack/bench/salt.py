@@ -140,7 +140,9 @@ def profile(host: str) -> list[Result]:
         raise Problem(f"{host} did not answer state.apply", f"job {job.jid}", "./voip status")
     result = parse(host, job.returns[host])
     _require(result.is_ok, "\n".join(map(str, result.failures[:5])))
+    typed = statistics.median(pressed.ping(host) for _ in range(3))
     numbers = [
+        Result(f"{host}: the command itself (salt {host} test.ping)", typed, "s"),
         Result(f"{host}: a job there and back (test.ping)", ping, "s"),
         Result(f"{host}: pillar and rendering (state.show_lowstate)", rendering, "s"),
         Result(f"{host}:   of it the pillar (pillar.items)", compiling, "s"),
