@@ -39,7 +39,8 @@ HOSTILE = (
     "x" * 400,
 )
 # What a field may hold, the first that its model takes.
-GOOD = ("6.1.0-99-cloud-amd64", "ends", 1.0, 1, True, [], {})
+BAN = {"source": "198.51.100.7", "reason": "auth", "left_s": 1}
+GOOD = ("6.1.0-99-cloud-amd64", "ends", 1.0, 1, True, [], {}, [BAN])
 
 
 def good_data(kind, service="kamailio"):
@@ -55,7 +56,7 @@ def good_data(kind, service="kamailio"):
 
 def _fits(field, value):
     try:
-        TypeAdapter(field.rebuild_annotation()).validate_python(value, strict=True)
+        TypeAdapter(field.rebuild_annotation()).validate_json(json.dumps(value), strict=True)
     except ValidationError:
         return False
     return True
