@@ -33,8 +33,8 @@ class MachineError(AssertionError):
 def command(room: Path, kernel: Path, initrd: Path, disk: Path) -> list[str]:
     """qemu's arguments. Frozen machines are thawed with the same ones.
 
-    One CPU without wide vectors, and no emulated timer to be read for the time: each takes a fifth
-    to a third off what an instruction costs here.
+    One CPU without wide vectors, and no emulated timer to be read for the time: a boot and a build
+    are cheaper so.
     """
     return [
         "qemu-system-x86_64", "-accel", "tcg", "-cpu", "Westmere",
