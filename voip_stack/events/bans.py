@@ -11,6 +11,7 @@ from voip_stack import paths
 from voip_stack.events import security
 from voip_stack.events.handlers import Data
 from voip_stack.pillar import current
+from voip_stack.pillar.components import PROXIES
 
 KIND = "source/banned"
 # Why, in words; the proxies' own words are the keys.
@@ -35,7 +36,8 @@ class Banned(Data):
 
 def banned(host: str, data: Banned) -> None:
     """Record each. Of a proxy that the host does not run, only that it spoke of one."""
-    if data.proxy not in current(paths.pillar_dir()).components_of(host):
+    own = set(PROXIES) & set(current(paths.pillar_dir()).components_of(host))
+    if data.proxy not in own:
         security.not_its_own(KIND, host, "the host runs no such proxy")
         return
     for ban in data.bans:
