@@ -116,9 +116,10 @@ def test_each_is_a_security_event(recorded):
     ]
 
 
-def test_a_host_without_that_proxy_has_no_say(recorded):
-    data = {"proxy": "kamailio", "bans": [ban("198.51.100.7")], "more": 0}
-    dispatch.handle("pbx-1", "source/banned", data)
+@pytest.mark.parametrize(("host", "proxy"), [("pbx-1", "kamailio"), ("media-1", "rtpengine")])
+def test_a_host_without_that_proxy_has_no_say(recorded, host, proxy):
+    data = {"proxy": proxy, "bans": [ban("198.51.100.7")], "more": 0}
+    dispatch.handle(host, "source/banned", data)
     assert [item["kind"] for item in recorded()] == ["event/not-its-own"]
 
 
