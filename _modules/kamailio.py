@@ -166,12 +166,8 @@ def reaches_peers():
     """
     for relay in media_relays():
         rpc("rtpengine.ping", relay["url"])
-    media = media_relays()
-    if not any(row["state"] == "active" for row in media):
-        raise CommandExecutionError(f"no RTPEngine answers: {[row['url'] for row in media]}")
-    pbxs = dispatchers()
-    if not any(row["state"] == "active" for row in pbxs):
-        raise CommandExecutionError(f"no PBX answers: {[row['uri'] for row in pbxs]}")
+    voip_proxy.require_active("RTPEngine", "url", media_relays())
+    voip_proxy.require_active("PBX", "uri", dispatchers())
     return True
 
 

@@ -153,12 +153,8 @@ def status():
 
 def reaches_peers():
     """Raise CommandExecutionError unless a PBX and an RTPEngine answer this proxy; returns True."""
-    media = media_relays()
-    if not any(row["state"] == "active" for row in media):
-        raise CommandExecutionError(f"no RTPEngine answers: {[row['url'] for row in media]}")
-    pbxs = dispatchers()
-    if not any(row["state"] == "active" for row in pbxs):
-        raise CommandExecutionError(f"no PBX answers: {[row['uri'] for row in pbxs]}")
+    voip_proxy.require_active("RTPEngine", "url", media_relays())
+    voip_proxy.require_active("PBX", "uri", dispatchers())
     return True
 
 

@@ -21,6 +21,15 @@ CIPHERS = (
 MEDIA_COMMON = "replace-origin replace-session-connection strict-source"
 
 
+def require_active(what, key, rows):
+    """Raise CommandExecutionError unless one of these peers answers the proxy.
+
+    what: for people, as "PBX". rows: [{key: its URI, "state"}], as the proxy tells them.
+    """
+    if not any(row["state"] == "active" for row in rows):
+        raise CommandExecutionError(f"no {what} answers: {[row[key] for row in rows]}")
+
+
 def shared_values(voip, component, config_dir):
     """Return [(V_WORD, value)] that the routing of both proxies is written with.
 

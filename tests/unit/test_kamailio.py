@@ -2,9 +2,7 @@
 
 import json
 import re
-import socket
 import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +17,7 @@ import voip_kamailio  # noqa: E402
 import voip_proxy  # noqa: E402
 from voip_errors import NotFound, Unavailable  # noqa: E402
 
+from tests.unit.control_socket import answering  # noqa: E402
 from voip_stack.pillar import compile_for, load  # noqa: E402
 
 # What Kamailio 6.0.1 answered during a call, by RPC.
@@ -262,29 +261,15 @@ def proxy(tmp_path, monkeypatch):
     path = tmp_path / "rpc.sock"
     monkeypatch.setattr(module, "CONTROL_SOCKET", str(path))
     answers = {}
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-        link.bind(str(path))
 
-        def serve():
-            while True:
-                data, sender = link.recvfrom(65536)
-                if not data:
-                    return
-                request = json.loads(data)
-                answer = answers.get(request["method"], LookupError("Method Not Found"))
-                body = {"jsonrpc": "2.0", "id": request["id"]}
-                if isinstance(answer, Exception):
-                    body["error"] = {"code": 500, "message": str(answer)}
-                else:
-                    body["result"] = answer
-                link.sendto(json.dumps(body).encode(), sender)
+    def reply(request):
+        answer = answers.get(request["method"], LookupError("Method Not Found"))
+        if isinstance(answer, Exception):
+            return {"error": {"code": 500, "message": str(answer)}}
+        return {"result": answer}
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+    with answering(path, reply):
         yield answers
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-            end.sendto(b"", str(path))
-        thread.join(5)
 
 
 def test_an_absent_user_has_no_registrations(proxy):

@@ -4,9 +4,7 @@ import importlib.util
 import json
 import os
 import re
-import socket
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ import voip_opensips  # noqa: E402
 import voip_proxy  # noqa: E402
 from voip_errors import NotFound, Unavailable  # noqa: E402
 
+from tests.unit.control_socket import answering  # noqa: E402
 from voip_stack.pillar import compile_for, load  # noqa: E402
 
 # What OpenSIPS 3.6.8 answered, by MI.
@@ -281,32 +280,18 @@ def proxy(tmp_path, monkeypatch):
     path = tmp_path / "mi.sock"
     monkeypatch.setattr(module, "CONTROL_SOCKET", str(path))
     answers = Answers(MI)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-        link.bind(str(path))
 
-        def serve():
-            while True:
-                data, sender = link.recvfrom(65536)
-                if not data:
-                    return
-                request = json.loads(data)
-                answers.asked.append((request["method"], request["params"]))
-                name = " ".join([request["method"], request["params"].get("collection", "")])
-                answer = answers.get(name.strip(), LookupError("Method not found"))
-                body = {"jsonrpc": "2.0", "id": request["id"]}
-                if isinstance(answer, Exception):
-                    code = 404 if "AOR" in str(answer) else -32601
-                    body["error"] = {"code": code, "message": str(answer)}
-                else:
-                    body["result"] = answer
-                link.sendto(json.dumps(body).encode(), sender)
+    def reply(request):
+        answers.asked.append((request["method"], request["params"]))
+        name = " ".join([request["method"], request["params"].get("collection", "")])
+        answer = answers.get(name.strip(), LookupError("Method not found"))
+        if not isinstance(answer, Exception):
+            return {"result": answer}
+        code = 404 if "AOR" in str(answer) else -32601
+        return {"error": {"code": code, "message": str(answer)}}
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
+    with answering(path, reply):
         yield answers
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-            end.sendto(b"", str(path))
-        thread.join(5)
 
 
 def test_connections_have_the_cipher_that_the_routing_noted(proxy):
