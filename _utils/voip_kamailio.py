@@ -7,7 +7,14 @@ import ipaddress
 import re
 
 from voip_ng import endpoint
-from voip_proxy import CIPHERS, TLS_DIR, destination_classes, media_relay_url, shared_values
+from voip_proxy import (
+    CIPHERS,
+    TLS_DIR,
+    destination_classes,
+    invite_timeout_s,
+    media_relay_url,
+    shared_values,
+)
 
 CONFIG_DIR = "/etc/kamailio/voip"
 # Of every file in it: what voip_config takes.
@@ -61,7 +68,7 @@ def _values(voip, config_dir):
         ("V_TCP_PORT", ports["sip-tcp"]),
         ("V_WS_PORT", ports["ws"]),
         ("V_HA1_COLUMN", HA1_COLUMNS[routing["digest_algorithm"]]),
-        ("V_RING_TIMEOUT_MS", routing["ring_timeout_s"] * 1000),
+        ("V_INVITE_TIMEOUT_MS", invite_timeout_s(routing) * 1000),
         ("V_SOURCE_CONNECTIONS", voip["toll"]["connections_per_source"]),
         *_size_values(voip["kamailio"]),
         *_storm_values(routing["registrations"]),

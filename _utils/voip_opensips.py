@@ -9,7 +9,14 @@ import json
 import re
 
 from voip_ng import endpoint
-from voip_proxy import CIPHERS, TLS_DIR, destination_classes, media_relay_url, shared_values
+from voip_proxy import (
+    CIPHERS,
+    TLS_DIR,
+    destination_classes,
+    invite_timeout_s,
+    media_relay_url,
+    shared_values,
+)
 
 CONFIG_DIR = "/etc/opensips/voip"
 # In memory only: the private key is in it, as the daemon wants it.
@@ -38,7 +45,7 @@ def values(voip, modules_dir, config_dir=CONFIG_DIR):
         "V_OWN_PATTERN": "|".join(_pattern(item) for item in _own_addresses(voip["self"])),
         "V_HAS_IPV6": "yes" if voip["self"].get("ipv6") else "no",
         "V_NONCE_S": NONCE_S,
-        "V_RING_TIMEOUT_S": voip["routing"]["ring_timeout_s"],
+        "V_INVITE_TIMEOUT_S": invite_timeout_s(voip["routing"]),
         "V_PBX_SET": PBX_SET,
         "V_TRUNK_GROUP": TRUNK_GROUP,
     }

@@ -67,6 +67,15 @@ def shared_values(voip, component, config_dir):
     ]
 
 
+def invite_timeout_s(routing):
+    """Return how long a proxy waits for an INVITE's final answer, in seconds.
+
+    It is the PBX that ends ringing, and that may ring at another number then: the proxy is not to
+    be there first. More than three minutes, as RFC 3261 16.6 (11) has it.
+    """
+    return max(181, 3 * routing["ring_timeout_s"])
+
+
 def _toll_values(toll):
     failures = toll["auth_failures"]
     return [

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.guest_python import GuestPython
+from tests.lab.ladders import Ladders
 from tests.lab.proxies import PROXIES
+from voip_stack import vault
 from voip_stack.cli.hosts import provider_of
 from voip_stack.master import client
 from voip_stack.paths import ca_file, pillar_dir
@@ -111,20 +113,37 @@ def ports(compiled, proxy):
 @pytest.fixture(scope="module")
 def to_proxy(pillar, ports):
     """to_proxy(transport="wss", ...) -> order of tests/lab/sip_probe.py: how to get there."""
-    names = {"udp": "sip-udp", "tcp": "sip-tcp", "tls": "sip-tls"}
-    host, site = pillar.hosts["sip-1"], pillar.site
 
     def order(transport="tls", by_ipv6=False, **more):
-        return {
-            "transport": transport,
-            "address": str(host.external_ipv6 if by_ipv6 else host.external),
-            "port": ports[names.get(transport, transport)],
-            "server_name": site.proxy_name,
-            "domain": site.domain,
-            "ca": ca_file().read_text(),
-        } | more
+        return way(pillar, ports, transport, by_ipv6) | {"domain": pillar.site.domain} | more
 
     return order
+
+
+def way(pillar, ports, transport, by_ipv6=False):
+    """How sip_probe.py gets to a proxy's outside: arguments of its Link. ports: the proxy's."""
+    names = {"udp": "sip-udp", "tcp": "sip-tcp", "tls": "sip-tls"}
+    host = pillar.hosts["sip-1"]
+    return {
+        "transport": transport,
+        "address": str(host.external_ipv6 if by_ipv6 else host.external),
+        "port": ports[names.get(transport, transport)],
+        "server_name": pillar.site.proxy_name,
+        "ca": ca_file().read_text(),
+    }
+
+
+@pytest.fixture(scope="session")
+def ladders(provider, pillar, compiled):
+    """ladders.play(devices, steps, proxy): several devices, outside, that speak with each other."""
+    ports = compiled("sip-1")["ports"]
+    return Ladders(
+        provider,
+        lambda proxy, transport: way(pillar, ports[proxy], transport),
+        vault.subscriber_passwords([item.number for item in pillar.subscribers]),
+        [str(host.relay.external) for host in pillar.hosts.values() if host.relay],
+        pillar.site.domain,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from voip_stack.cli.hosts import pillar, provider_of
 from voip_stack.paths import ca_file
 
 NUMBERS = ("1001", "1002")
+LISTEN_S = 0.6
 # Profile of a leg, and whether RTPEngine has keys for it.
 SDES, DTLS = ("RTP/SAVP", True), ("UDP/TLS/RTP/SAVPF", True)
 
@@ -104,6 +105,15 @@ def heard(dialogue, listener):
         expected_s=dialogue.tone_s(speaker),
         echo_hz=dialogue.parties[listener].tone_hz,
     )
+
+
+def hears(dialogue, listener):
+    """Whether this party hears the other one's tone just now."""
+    party = dialogue.parties[listener]
+    tone = dialogue.parties[CALLEE if listener == CALLER else CALLER].tone_hz
+    dialogue.hears(listener, LISTEN_S)  # what it heard before
+    dialogue.hold(LISTEN_S)
+    return tones.has_tone(dialogue.hears(listener, LISTEN_S), party.sample_rate, tone)
 
 
 def talk(dialogue, seconds):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from voip_stack.problem import Problem
+
 Salt = Callable[..., Any]
 
 
@@ -20,6 +22,7 @@ class Proxy:
 
     directory: its configuration. edited: a file there that somebody may have edited, and what reads
     it again. line: how its parser names a line of a file. socket: its control socket.
+    without_database: its answer to who wants to be let in while the database is away.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Proxy:
     edited: tuple[str, str]
     line: str
     socket: str
+    without_database: int
 
     @contextlib.contextmanager
     def without_pbx(self, salt: Salt) -> Iterator[None]:
@@ -66,7 +70,8 @@ class Proxy:
     def forget_calls(self, salt: Salt, number: str) -> None:
         """How many calls a subscriber has begun within the minute."""
         if self.name == "kamailio":
-            salt("sip-1", "kamailio.rpc", "htable.delete", "callrate", number)
+            with contextlib.suppress(Problem):  # who has begun none is not in there
+                salt("sip-1", "kamailio.rpc", "htable.delete", "callrate", number)
         else:
             salt("sip-1", "opensips.mi", "cache_remove", system="local:callrate", attr=number)
 
@@ -78,6 +83,7 @@ KAMAILIO = Proxy(
     edited=("dispatcher.list", "dispatcher.reload"),
     line=r"routes/media\.cfg, line \d+",
     socket="/run/kamailio/rpc.sock",
+    without_database=503,
 )
 OPENSIPS = Proxy(
     name="opensips",
@@ -86,5 +92,6 @@ OPENSIPS = Proxy(
     edited=("tables/dispatcher", "ds_reload"),
     line=r"routes/media\.cfg:\d+",
     socket="/run/opensips/mi.sock",
+    without_database=500,
 )
 PROXIES = (KAMAILIO, OPENSIPS)

@@ -417,6 +417,22 @@ def do_guess(link, domain, count, users=("1001",), pause_s=0.08):
     return {"codes": found}
 
 
+def do_time_refusals(link, domain, users, pause_s=0.06):
+    """A wrong password of each user: [[user, code, seconds until the answer], ...]."""
+    found, uri = [], f"sip:{domain}"
+    for user in users:
+        shared = {"call_id": secrets.token_hex(12), "tag": secrets.token_hex(6)}
+        link.send(build(link, "REGISTER", uri, user, domain, **shared))
+        wrong = digest(link.final(), user, "wrong", "REGISTER", uri)
+        message = build(link, "REGISTER", uri, user, domain, cseq=2, headers=[wrong], **shared)
+        began = time.perf_counter()
+        link.send(message)
+        reply = link.final()
+        found.append([user, status(reply)[0], time.perf_counter() - began])
+        time.sleep(pause_s)
+    return {"times": found}
+
+
 def _in_call(link, method, reply, cseq):
     """A request of a call that was answered by `reply`: by its Record-Route, to its Contact."""
     routes = re.findall(r"(?im)^Record-Route:\s*(.*?)\r?$", reply)

@@ -49,9 +49,14 @@ def results():
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda item: f"{item.topic}: {item.name}")
-def test_scenario(scenario, proxy, ask, known, passwords, tell_proxy, results):
+def test_scenario(scenario, proxy, ask, ladders, known, passwords, salt, tell_proxy, results):
     before = tell_proxy("counters") if scenario.counts else {}
-    found = ask(**scenario.order(known, passwords))
+    if scenario.ladder is None:
+        found = ask(**scenario.order(known, passwords))
+    else:
+        for number in ("1001", "1002", "1003"):
+            proxy.forget_calls(salt, number)
+        found = ladders.play(scenario.devices, scenario.steps(), proxy.name)
     wrong = scenarios.problem(scenario, found)
     results[scenario.topic, scenario.name, proxy.name] = wrong or scenario.expectation
     assert wrong is None

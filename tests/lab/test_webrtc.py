@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.phones import DTLS, SDES, call, phones, profiles, talk
+from tests.lab.phones import DTLS, SDES, call, hears, phones, profiles, talk
 from tests.strangers import self_signed
 from voip_stack import paths
 from voip_stack.call.browser import Browser
@@ -102,8 +102,35 @@ def test_a_browser_and_a_phone(ua, proxy, media, salt):
         talk(dialogue, 1.5)
 
 
-def test_two_browsers_by_the_command():
-    report = voip_call("1001", "1002", "--from-browser", "--to-browser", "--duration", "2", "--yes")
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_browser_holds_and_resumes(proxy, eventually):
+    """The phone hears nothing, then the browser again; meanwhile no packet comes to the browser."""
+
+    def comes():
+        """Whether audio comes to the browser just now."""
+        before = browser.state().received
+        dialogue.hold(0.6)
+        now = browser.state().received
+        return now is not None and now > (before or 0)
+
+    with phones(browsers=["1001"], proxy=proxy) as dialogue:
+        call(dialogue)
+        dialogue.start_tones()
+        browser = dialogue.devices[CALLER]
+        eventually(lambda: hears(dialogue, CALLEE) and comes(), 8)
+        browser.page.run("phone.session.hold()")
+        eventually(lambda: not hears(dialogue, CALLEE) and not comes(), 8)
+        assert not hears(dialogue, CALLEE)
+        browser.page.run("phone.session.unhold()")
+        eventually(lambda: hears(dialogue, CALLEE) and comes(), 8)
+        dialogue.stop_tones()
+        dialogue.hang_up()
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_two_browsers_by_the_command(proxy):
+    browsers = ("--from-browser", "--to-browser", "--proxy", proxy)
+    report = voip_call("1001", "1002", *browsers, "--duration", "2", "--yes")
     assert report["ok"], report
     assert report["browsers"] == ["1001", "1002"]
     for leg in report["legs"]:
@@ -114,8 +141,9 @@ def test_two_browsers_by_the_command():
         assert heard["ok"], heard
 
 
-def test_a_browser_hears_the_echo():
-    report = voip_call("1001", "*43", "--from-browser", "--duration", "2")
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_browser_hears_the_echo(proxy):
+    report = voip_call("1001", "*43", "--from-browser", "--duration", "2", "--proxy", proxy)
     assert report["ok"], report
     assert report["answered_by"].startswith("*43")
     assert len(report["legs"]) == 2

@@ -28,12 +28,37 @@ def test_no_two_have_one_name():
         {},
         {"answers": [200], "call": {}},
         {"answers": [200], "answer": [200]},
+        {"answers": [200], "expected": "200"},
     ],
-    ids=["two expectations", "none", "two things sent", "unknown key"],
+    ids=["two expectations", "none", "two things sent", "unknown key", "words without a ladder"],
 )
 def test_what_says_too_much_or_too_little_is_refused(more):
     with pytest.raises(ValidationError):
         scenario(**more)
+
+
+STEP = {"alice": "sends INVITE", "to": "1002"}
+
+
+def test_a_ladder_is_steps_of_its_devices():
+    item = Scenario(topic="x", name="x", devices={"alice": "1001"}, ladder=[STEP], expected=486)
+    assert item.steps() == [{"device": "alice", "does": "sends INVITE", "to": "1002"}]
+    assert item.expectation == "486"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"ladder": [STEP]},
+        {"ladder": [STEP], "answers": [486]},
+        {"ladder": [{"bob": "gets INVITE"}], "expected": "486"},
+        {"ladder": [STEP], "expected": "486", "request": {}},
+    ],
+    ids=["nothing expected", "an answer", "a device of nobody", "two things sent"],
+)
+def test_a_ladder_that_is_none_is_refused(more):
+    with pytest.raises(ValidationError):
+        Scenario(topic="x", name="x", devices={"alice": "1001"}, **more)
 
 
 def test_words_and_passwords_are_filled_in():

@@ -15,9 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 DIRECTORY = Path(__file__).parent
 DOCUMENT = DIRECTORY.parents[2] / "docs" / "conformance.md"
 _MARK = "| topic | scenario | expected of both |\n| --- | --- | --- |\n"
-TOPICS = ("cleartext", "registration", "hygiene", "calls", "dialogs")
-Kind = Literal["request", "register", "call", "in_dialog", "malformed"]
-KINDS: tuple[Kind, ...] = ("request", "register", "call", "in_dialog", "malformed")
+TOPICS = (
+    "cleartext", "registration", "hygiene", "calls", "dialogs",
+    "devices", "ringing", "established", "transfer", "patience",
+)  # fmt: skip
+Kind = Literal["request", "register", "call", "in_dialog", "malformed", "ladder"]
+KINDS: tuple[Kind, ...] = ("request", "register", "call", "in_dialog", "malformed", "ladder")
 
 _SDP = (
     "v=0\r\no=- 1 1 IN IP4 {client}\r\ns=-\r\nc=IN IP4 {client}\r\nt=0 0\r\n"
@@ -57,6 +60,10 @@ class Scenario(BaseModel):
     call: dict[str, Any] | None = None
     in_dialog: dict[str, Any] | None = None
     malformed: dict[str, Any] | None = None
+    # What devices say to each other by way of the platform, one after the other.
+    devices: dict[str, str | dict[str, str]] = {}
+    ladder: list[dict[str, Any]] | None = None
+    expected: str | int | None = None
     answers: list[int | str] = []
     unanswered: bool = False
     refused: bool = False
@@ -67,17 +74,33 @@ class Scenario(BaseModel):
     def _complete(self) -> Scenario:
         if sum(value is not None for value in self._sent().values()) != 1:
             raise ValueError(f"{self.name}: one of {', '.join(KINDS)} expected")
-        if sum(map(bool, (self.answers, self.unanswered, self.refused))) != 1:
-            raise ValueError(f"{self.name}: one of answers, unanswered, refused expected")
+        told = (self.answers, self.unanswered, self.refused, self.expected)
+        if sum(map(bool, told)) != 1 or bool(self.expected) != (self.ladder is not None):
+            raise ValueError(
+                f"{self.name}: one of answers, unanswered, refused, or `expected` of a ladder"
+            )
+        for step in self.ladder or ():
+            if len(step.keys() & self.devices.keys()) != 1:
+                raise ValueError(f"{self.name}: one of {', '.join(self.devices)} expected: {step}")
         return self
 
-    def _sent(self) -> dict[Kind, dict[str, Any] | None]:
+    def steps(self) -> list[dict[str, Any]]:
+        """The ladder as tests/lab/sip_ladder.py takes it: [{"device", "does", ...}]."""
+        found = []
+        for step in self.ladder or ():
+            (device,) = step.keys() & self.devices.keys()
+            rest = {key: value for key, value in step.items() if key != device}
+            found.append({"device": device, "does": step[device], **rest})
+        return found
+
+    def _sent(self) -> dict[Kind, Any]:
         return {
             "request": self.request,
             "register": self.register_,
             "call": self.call,
             "in_dialog": self.in_dialog,
             "malformed": self.malformed,
+            "ladder": self.ladder,
         }
 
     def order(self, known: Mapping[str, str], passwords: Mapping[str, str]) -> dict[str, Any]:
@@ -103,6 +126,8 @@ class Scenario(BaseModel):
     @property
     def expectation(self) -> str:
         """For people."""
+        if self.expected:
+            return str(self.expected)
         if self.unanswered:
             return "no answer"
         return "refused" if self.refused else ", then ".join(map(str, self.answers))
@@ -122,6 +147,8 @@ def _filled(value: Any, known: Mapping[str, str]) -> Any:
 
 def problem(scenario: Scenario, found: Mapping[str, Any]) -> str | None:
     """What is wrong with the probe's report, None when it is as expected."""
+    if scenario.ladder is not None:
+        return found["failed"]
     statuses = found.get("statuses") or ([found["status"]] if found.get("status") else [])
     if scenario.unanswered:
         return None if found.get("failed") == "TimeoutError" else f"answered: {found}"

@@ -1,0 +1,118 @@
+"""What each proxy does without what it leans on: a call that goes on, goes on; the rest is told.
+
+Parts that die and come back by themselves are test_repair.py's and test_media_tier.py's; here they
+stay away, in maintenance, so that nobody repairs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+
+from tests.lab import scenarios
+from tests.lab.phones import call, phones, talk
+from tests.told import tell
+from voip_stack import vault
+from voip_stack.repair import state
+
+TOLD = "outages: what each proxy does meanwhile"
+UNITS = {
+    "database": ("devstack", "postgresql@*-main"),
+    "redis": ("devstack", "redis-server"),
+    "pbx": ("pbx-1", "asterisk"),
+}
+
+
+@pytest.fixture
+def without(on):
+    """without("redis"): it is stopped for as long as the block lasts."""
+
+    @contextlib.contextmanager
+    def stop(what):
+        host, pattern = UNITS[what]
+        listed = on(host, "systemctl", "list-units", "--plain", "--no-legend", f"{pattern}.service")
+        unit = listed.split()[0]
+        state.maintain(host, 600, "a test")
+        on(host, "systemctl", "stop", unit)
+        try:
+            yield
+        finally:
+            on(host, "systemctl", "start", unit)
+            state.end_maintenance(host)
+
+    return stop
+
+
+@pytest.fixture
+def answers(ask, pillar):
+    """answers() -> {what was asked: the last answer}, to devices that come now."""
+    (password,) = vault.subscriber_passwords(["1003"]).values()
+    body = scenarios.BODIES["srtp"].replace("{client}", str(pillar.hosts["client-1"].external))
+    mine = {"user": "1003", "password": password, "timeout_s": 15}
+
+    def look():
+        began = time.monotonic()
+        registration = ask("register", **mine)["statuses"][-1]
+        called = ask("call", to="*43", body=body, hold_s=0.1, **mine)
+        found = {
+            "alive": ask("request")["status"],
+            "registration": registration,
+            "call": called["statuses"][-1],
+        }
+        if found["call"][0] == 503:
+            assert int(called["retry_after"]) > 0
+        return found, time.monotonic() - began
+
+    return look
+
+
+@pytest.fixture
+def again(answers, eventually):
+    """again(): a device registers and calls, as soon as what was away is back."""
+
+    def works():
+        found, _ = answers()
+        return {code for code, _ in found.values()} == {200}
+
+    return lambda: eventually(works, 60, 1)
+
+
+def test_without_redis_nothing_is_missing(proxy, without, answers):
+    with phones(proxy=proxy.name) as dialogue:
+        call(dialogue)
+        with without("redis"):
+            found, took_s = answers()
+            talk(dialogue, 1.5)
+    with without("redis"), phones(proxy=proxy.name) as dialogue:
+        call(dialogue)
+        talk(dialogue, 1.5)
+    assert {code for code, _ in found.values()} == {200}
+    tell(TOLD, f"{proxy.name}, no Redis: registrations and calls as ever, {took_s:.1f} s")
+
+
+def test_without_the_database_calls_go_on(proxy, without, answers, again):
+    """Nobody new can be let in: that is told with 503 or 500, at which a phone comes again."""
+    with phones(proxy=proxy.name) as dialogue:
+        call(dialogue)
+        with without("database"):
+            found, took_s = answers()
+            talk(dialogue, 1.5)
+    assert found["alive"] == [200, "OK"]
+    # OpenSIPS' own function has answered before the routing hears of it: with 500.
+    codes = {found[what][0] for what in ("registration", "call")}
+    assert codes == {proxy.without_database}
+    again()
+    said = f"the call was heard; new ones {proxy.without_database} ({took_s:.1f} s)"
+    tell(TOLD, f"{proxy.name}, no database: {said}")
+
+
+def test_without_the_pbx_devices_stay_registered(proxy, without, answers, again):
+    """Each leg ends at the PBX: its calls end with it. Registrations do not."""
+    with without("pbx"):
+        found, _ = answers()
+    assert found["alive"] == found["registration"] == [200, "OK"]
+    assert found["call"] == [503, "No PBX Available"]
+    again()
+    tell(TOLD, f"{proxy.name}, no PBX: registrations as ever, calls 503")
