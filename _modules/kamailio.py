@@ -94,6 +94,11 @@ def unregister(number):
     return known
 
 
+def forget_subscribers():
+    """Forget what is remembered of subscribers: each is asked of the database again."""
+    rpc("htable.flush", "known")
+
+
 def dispatchers():
     """Return the PBXs as probed: [{uri, state, latency_ms}].
 

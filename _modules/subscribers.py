@@ -8,6 +8,7 @@ the database, in a return or in a log.
 Policy: `create`, `read` and `update` on <kv_mount>/data/subscribers/*.
 """
 
+import contextlib
 import secrets
 
 import voip_subscriber_sql as sql
@@ -93,6 +94,7 @@ def converge(realm, owns=False, test=False):
         if test:
             link.rollback()
     if not test:
+        _forget_known()
         _unregister(gone)
         with _connection() as rest:
             rest.execute(sql.FORGET, values)
@@ -126,6 +128,7 @@ def rotate(number, realm=None):
         link.execute(sql.RENEW, values | dict(zip(sql.HA1, digests, strict=True)))
         if last and last[1]:  # nobody else had written: what is there now can be trusted
             link.execute(sql.REMEMBER, values | {"digest": last[0]})
+    _forget_known()
     was_registered = _unregister([number])
     with _connection() as link:
         link.execute(sql.FORGET_ONE, values)
@@ -206,6 +209,15 @@ def _prune():
             f"{directory}/{name}",
             lambda found: {number: word for number, word in found.items() if number in wanted},
         )
+
+
+def _forget_known():
+    """The proxy asks the database anew at once; those of other hosts do within a second."""
+    if "kamailio.forget_subscribers" not in __salt__:
+        return
+    if "kamailio" in __pillar__["voip"]["self"]["components"]:
+        with contextlib.suppress(Unavailable, NotFound):  # one that is down remembers nobody
+            __salt__["kamailio.forget_subscribers"]()
 
 
 def _unregister(gone):

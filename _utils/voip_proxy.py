@@ -49,6 +49,7 @@ def shared_values(voip, component, config_dir):
         ("V_TCP_LIFETIME_S", expires["max"] + 5),
         # Without a host: libpq takes the pooler's socket from PGHOST and PGPORT (systemd drop-in).
         ("V_DB_URL", "postgres://{user}@/{name}".format(**settings["database"])),
+        ("V_LOCATIONS_URL", "postgres://{user}@/{locations}".format(**settings["database"])),
         ("V_DIGEST_ALGORITHM", routing["digest_algorithm"]),
         ("V_MAX_BYTES", routing["max_message_bytes"]),
         ("V_MAX_FORWARDS", routing["max_forwards"]),

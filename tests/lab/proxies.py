@@ -51,6 +51,11 @@ class Proxy:
             about = {"state": "a" if is_up else "i", "group": "1", "address": uri}
             salt("sip-1", "opensips.mi", "ds_set_state", **about)
 
+    def forget_subscribers(self, salt: Salt) -> None:
+        """It asks the database for each again. OpenSIPS remembers none."""
+        if self.name == "kamailio":
+            salt("sip-1", "kamailio.forget_subscribers")
+
     @contextlib.contextmanager
     def without_relays(self, salt: Salt) -> Iterator[None]:
         """Meanwhile it knows no media relay that works."""

@@ -195,6 +195,37 @@ def test_added_suspended_rotated_removed(
     assert tell_proxy("ping")["uptime_s"] >= started
 
 
+@pytest.fixture
+def behind_its_back(on):
+    """behind_its_back(state): 1003's in the table, as neither state nor proxy is told of it."""
+
+    def write(state):
+        query = f"update subscriber set state = '{state}' where username = '1003'"  # noqa: S608
+        on("devstack", "runuser", "-u", "postgres", "--", "psql", "-XtAc", query, "kamailio")
+
+    yield write
+    write("active")
+
+
+def test_what_anybody_writes_of_a_subscriber_is_known_soon(
+    ask, passwords, clean, behind_its_back, eventually
+):
+    """The proxy remembers who was let in, for as long as nobody's row changes."""
+    own = {"user": "1003", "password": passwords["1003"]}
+
+    def last():
+        return ask("register", **own)["statuses"][-1]
+
+    assert last() == [200, "OK"]
+    assert last() == [200, "OK"]
+    wrong = ask("register", **own | {"password": "guessed"})
+    assert wrong["statuses"][-1] == [403, "Forbidden"]
+    behind_its_back("suspended")
+    eventually(lambda: last() == [403, "Suspended"], 3)
+    behind_its_back("active")
+    eventually(lambda: last() == [200, "OK"], 3)
+
+
 def test_the_database_has_digests_only(on):
     query = "select count(*) from subscriber where password <> '' or length(ha1) <> 32"
     argv = ["runuser", "-u", "postgres", "--", "psql", "-XtAc", query, "kamailio"]

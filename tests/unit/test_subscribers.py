@@ -160,6 +160,24 @@ def test_contacts_are_taken_from_every_proxy_that_runs(monkeypatch, error, asked
     assert (called, found) == (asked, [] if error else ["1002"])
 
 
+@pytest.mark.parametrize("error", [None, Unavailable("down"), NotFound("no table")])
+def test_the_proxy_is_told_to_forget(monkeypatch, error):
+    told = []
+
+    def forget():
+        told.append(True)
+        if error:
+            raise error
+
+    monkeypatch.setattr(module, "__pillar__", pillar(), raising=False)
+    functions = {"kamailio.forget_subscribers": forget}
+    monkeypatch.setattr(module, "__salt__", functions, raising=False)
+    module._forget_known()
+    monkeypatch.setattr(module, "__pillar__", pillar(components=["asterisk"]), raising=False)
+    module._forget_known()
+    assert told == [True]
+
+
 # -------------------------------------------------------------------- the state
 
 

@@ -17,10 +17,14 @@ class Component(BaseModel):
 
 
 class Pooler(Component):
-    """The local pooler's socket, at its own port. It holds the credential: none is here."""
+    """The local pooler's socket, at its own port. It holds the credential: none is here.
+
+    name, locations: the database by the pooler's names, for locations by one of its `unwaited`.
+    """
 
     socket_directory: Annotated[str, Field(pattern=r"^/[a-z0-9/_-]+$")] = "/run/pgbouncer"
     name: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio"
+    locations: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio_locations"
     user: Annotated[str, Field(pattern=r"^[a-z_]+$")] = "kamailio"
 
 
@@ -168,5 +172,10 @@ class Pgbouncer(Component):
     port: Annotated[int, Field(ge=1024, le=65535)] = 6432
     group: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "voip-db"
     databases: list[Annotated[str, Field(pattern=r"^[a-z_]{1,63}$")]] = []
+    # {another name: database}: by which no commit waits for the disk.
+    unwaited: dict[
+        Annotated[str, Field(pattern=r"^[a-z_]{1,63}$")],
+        Annotated[str, Field(pattern=r"^[a-z_]{1,63}$")],
+    ] = {}
     max_client_connections: Annotated[int, Field(ge=10, le=100_000)] = 400
     pool_size: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -6,7 +6,7 @@ from voip_stack.pillar.components import Capacity
 
 # Of the shared pool, rounded up from what `./voip bench registrations` measures; of a connection
 # beside the buffer in which a message arrives.
-CONTACT_KIB = 1.5
+CONTACT_KIB = 1.75
 CONNECTION_KIB = 56.0
 # Of that buffer: times the longest message that is accepted.
 MESSAGES = 2
