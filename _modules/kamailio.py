@@ -29,6 +29,8 @@ _RELOADS = {
     "tables/rtpengine": "rtpengine.reload",
 }
 _NO_TABLE = ("No htable db_url", "No such htable", "No Database URL")
+# The table with HA1s of subscribers, and the only thing to be done with it: a job's return is kept.
+_DIGESTS, _FORGET = "known", "htable.flush"
 # The rtpengine module reads its table at most every ten seconds.
 _TOO_SOON = "try later"
 _PATIENCE_S = 15
@@ -43,8 +45,10 @@ def rpc(method, *params, timeout_s=5):
     """Call one RPC of the proxy; returns its result as decoded JSON.
 
     Raises NotFound for a user or table that the proxy does not have, Unavailable when it does not
-    run, CommandExecutionError when it refuses otherwise or does not answer.
+    run, CommandExecutionError when it refuses otherwise or does not answer, or would tell digests.
     """
+    if _DIGESTS in params and method != _FORGET:
+        raise CommandExecutionError(f"{method} {_DIGESTS}: digests are not told")
     result, error = voip_datagram.call(CONTROL_SOCKET, method, list(params), timeout_s)
     if error:
         message = error.get("message", "refused")
@@ -96,7 +100,7 @@ def unregister(number):
 
 def forget_subscribers():
     """Forget what is remembered of subscribers: each is asked of the database again."""
-    rpc("htable.flush", "known")
+    rpc(_FORGET, _DIGESTS)
 
 
 def dispatchers():
