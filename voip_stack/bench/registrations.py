@@ -14,7 +14,6 @@ from voip_stack import outside, paths, providers, vault
 from voip_stack.bench import agents, devices, pressed
 from voip_stack.bench.many import FIRST, declared
 from voip_stack.bench.report import Result
-from voip_stack.call import meanwhile
 from voip_stack.call.exclusive import one_at_a_time
 from voip_stack.malformed import memory
 from voip_stack.malformed.memory import Memory
@@ -23,6 +22,7 @@ from voip_stack.outside import Conversation
 from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Provider
+from voip_stack.soak import standing
 from voip_stack.steps import Steps
 
 ROUNDS = 1
@@ -111,12 +111,11 @@ class _Bench:
     def _storm(self, crowd: Conversation, before: Memory) -> list[Result]:
         counted = self._counted("script", "registrations_shed")
         title = f"{self.contacts} contacts at once over {self._links} connections"
-        with self.steps.step(title) as step, meanwhile.calls(self.pillar) as calls:
+        with self.steps.step(title) as step, standing.calls(self.pillar) as calls:
             found = crowd.ask("register")
             step.done(f"{found['registered']} registered")
-        failed = [
-            call for call in calls if not call["ok"] and call["step"] not in meanwhile.MEASURED
-        ]
+        unheard = [call for call in calls if call["step"] == standing.AUDIO]
+        failed = [call for call in calls if not call["ok"] and call not in unheard]
         for call in failed[:FAILED_SHOWN]:
             self.steps.line(f"    a call failed: {call['step']}: {call['reason']}")
         shed = self._counted("script", "registrations_shed") - counted
@@ -137,6 +136,7 @@ class _Bench:
             Result("  most requests of one contact", found["most_requests"], ""),
             Result("  calls meanwhile", len(calls), "", 1, at_least=True),
             Result("  calls that failed", len(failed), "", 0),
+            Result("  calls whose audio this machine was too busy for", len(unheard), ""),
             Result("  shared memory of a contact", _kib_each(before, after, self.contacts), "KiB"),
         ]
 

@@ -223,7 +223,7 @@ class Load:
             dialogue.hold(1.0)
             now = time.monotonic()
             if now - looked >= LOOK_EVERY_S:
-                before = _look(dialogue, before)
+                before = look(dialogue, before)
                 looked = time.monotonic()
                 again = _registered(dialogue)
                 with self._lock:
@@ -242,7 +242,7 @@ def _registered(dialogue: Dialogue) -> int:
     return sum(len(dialogue.remote.seen(ua, "REGISTER_OK")) for ua in dialogue.parties)
 
 
-def _look(dialogue: Dialogue, before: Mapping[str, StreamState]) -> dict[str, StreamState]:
+def look(dialogue: Dialogue, before: Mapping[str, StreamState]) -> dict[str, StreamState]:
     """The counters now. CallError unless each party heard the other side since `before`."""
     after = dialogue.states()
     for ua, party in dialogue.parties.items():
