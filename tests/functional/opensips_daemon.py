@@ -74,7 +74,7 @@ class Daemon:
         pillar = load(CHECKOUT / "pillar")
         self.voip = compile_for(pillar, "sip-1", {})
         self.voip["opensips"] = pillar.opensips.model_dump(mode="json") | {
-            "database": {"user": "postgres", "name": "kamailio"}
+            "database": {"user": "postgres", "name": "kamailio", "locations": "kamailio"}
         }
         self.voip["toll"]["calls"] = {"at_once": 1, "per_minute": 8}
         own = self.voip["self"]
