@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from typing import Any
 
@@ -37,10 +37,14 @@ def calls(pillar: Pillar) -> Iterator[list[dict[str, Any]]]:
     with ExitStack() as stack:
         pairs = []
         for index, callee in enumerate((second, pillar.routing.echo_extension)):
-            platform, plan = deployed(make_plan(pillar, first, callee))
-            argv = platform.command(plan.outside.name, remote_argv())
-            remote = stack.enter_context(Remote(argv))
-            pairs.append((plan, _ready(plan, platform, remote, 2 * index)))
+            pair = _Pair(*deployed(make_plan(pillar, first, callee)), 2 * index)
+            stack.callback(pair.close)
+            try:
+                pair.open()
+            except CallError as error:
+                what = f"{first} → {callee}: {error.reason}"
+                raise Problem(what, pair.plan.outside.name) from error
+            pairs.append(pair)
         calling = threading.Thread(target=_make, args=(pairs, stop, made), daemon=True)
         calling.start()
         try:
@@ -50,59 +54,86 @@ def calls(pillar: Pillar) -> Iterator[list[dict[str, Any]]]:
             calling.join(meanwhile.END_S)
 
 
-def _ready(plan: Plan, platform: Platform, remote: Remote, first_ports: int) -> Dialogue:
-    """Its user agents. Who only calls does not register: a number's second device would ring."""
-    sides = {CALLER: (plan.caller, CALLER_TONE_HZ, {"register_s": 0})}
-    if not plan.is_echo:
-        sides[CALLEE] = (plan.callee, CALLEE_TONE_HZ, {})
-    passwords = platform.passwords([number for number, _, _ in sides.values()])
-    parties = {}
-    for index, (ua, (number, tone_hz, more)) in enumerate(sides.items(), first_ports):
-        ports = PORTS_FROM + index * PORTS_EACH
-        own = (ports, ports + PORTS_EACH - 2)
-        parties[ua] = Settings.of(
-            plan, number, passwords[number], tone_hz=tone_hz, rtp_ports=own, **more
-        )
-    dialogue = Dialogue(remote, parties)
-    try:
-        dialogue.open(platform.ca_pem(), plan.names)
-        for ua in parties:
-            dialogue.register(ua)
-    except CallError as error:
-        raise Problem(f"{plan.caller} → {plan.callee}: {error.reason}", "client-1") from error
-    return dialogue
-
-
-def _make(
-    pairs: Sequence[tuple[Plan, Dialogue]], stop: threading.Event, made: list[dict[str, Any]]
-) -> None:
-    for plan, dialogue in cycle(pairs):
+def _make(pairs: Sequence[_Pair], stop: threading.Event, made: list[dict[str, Any]]) -> None:
+    for pair in cycle(pairs):
         step = reason = ""
         try:
-            _call(plan, dialogue)
+            pair.call()
         except CallError as error:
             step, reason = error.step or "call", error.reason
-            with suppress(CallError):  # it may have ended by itself
-                dialogue.hang_up()
-        made.append(
-            {"from": plan.caller, "to": plan.callee, "ok": not step, "step": step, "reason": reason}
-        )
+        told = {"from": pair.plan.caller, "to": pair.plan.callee, "step": step, "reason": reason}
+        made.append(told | {"ok": not step})
         if stop.is_set():
             return
 
 
-def _call(plan: Plan, dialogue: Dialogue) -> None:
-    """Set up, encrypted, heard by both sides, ended. CallError where not, with its step."""
-    dialogue.call(f"sip:{plan.callee}@{plan.domain}")
-    dialogue.start_tones()
-    before = dialogue.states()
-    dialogue.hold(meanwhile.CALL_S)
-    unheard = None
-    try:
-        look(dialogue, before)
-    except CallError as error:
-        unheard = error
-    dialogue.stop_tones()
-    dialogue.hang_up()
-    if unheard is not None:
-        raise unheard
+class _Pair:
+    """The user agents of a call, for one call after the other."""
+
+    def __init__(self, platform: Platform, plan: Plan, first_ports: int):
+        """first_ports: how many ranges of ports others have."""
+        self.plan = plan
+        self._platform = platform
+        self._parties = self._settings(first_ports)
+        self._open = ExitStack()
+        self._dialogue: Dialogue | None = None
+
+    def _settings(self, first_ports: int) -> dict[str, Settings]:
+        """Who only calls does not register: a number's second device would ring."""
+        sides: dict[str, tuple[str, int, dict[str, int]]] = {
+            CALLER: (self.plan.caller, CALLER_TONE_HZ, {"register_s": 0})
+        }
+        if not self.plan.is_echo:
+            sides[CALLEE] = (self.plan.callee, CALLEE_TONE_HZ, {})
+        passwords = self._platform.passwords([number for number, _, _ in sides.values()])
+        found = {}
+        for index, (ua, (number, tone_hz, more)) in enumerate(sides.items(), first_ports):
+            ports = PORTS_FROM + index * PORTS_EACH
+            own = (ports, ports + PORTS_EACH - 2)
+            found[ua] = Settings.of(
+                self.plan, number, passwords[number], tone_hz=tone_hz, rtp_ports=own, **more
+            )
+        return found
+
+    def open(self) -> Dialogue:
+        """Start and register them, unless they are. CallError when that fails."""
+        if self._dialogue is None:
+            argv = self._platform.command(self.plan.outside.name, remote_argv())
+            dialogue = Dialogue(self._open.enter_context(Remote(argv)), self._parties)
+            dialogue.open(self._platform.ca_pem(), self.plan.names)
+            for ua in self._parties:
+                dialogue.register(ua)
+            self._dialogue = dialogue
+        return self._dialogue
+
+    def close(self) -> None:
+        self._dialogue = None
+        self._open.close()
+
+    def call(self) -> None:
+        """Set up, encrypted, heard by both sides, ended. CallError where not, with its step.
+
+        User agents that failed once are not believed again: the next call has others.
+        """
+        try:
+            unheard = self._called(self.open())
+        except CallError:
+            self.close()
+            raise
+        if unheard is not None:
+            raise unheard
+
+    def _called(self, dialogue: Dialogue) -> CallError | None:
+        dialogue.call(f"sip:{self.plan.callee}@{self.plan.domain}")
+        dialogue.start_tones()
+        before, unheard = dialogue.states(), None
+        dialogue.hold(meanwhile.CALL_S)
+        try:
+            look(dialogue, before)
+        except CallError as error:
+            if error.step != AUDIO:
+                raise
+            unheard = error
+        dialogue.stop_tones()
+        dialogue.hang_up()
+        return unheard
