@@ -127,6 +127,8 @@ class Link:
 
     async def answered(self, message: bytes, call_id: str, timeout_s: float) -> bool:
         """Send a request and wait for a reply of its Call-ID. False: none came, or it is closed."""
+        if self.is_closed:  # since before: nothing would end the wait
+            return False
         event = self._seen[call_id.encode()] = asyncio.Event()
         await self.send(message)
         try:
