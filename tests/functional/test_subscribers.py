@@ -84,14 +84,18 @@ def password(sip, number):
     return voip_subscribers.passwords(document).get(number)
 
 
-def test_only_locations_are_committed_without_waiting_for_the_disk(sip, postgresql):
-    def waits(statement):
-        with connect(postgresql) as link:
-            link.execute(statement)
-            return link.execute("SHOW synchronous_commit").fetchone()[0]
+def test_a_version_changes_with_any_row_and_its_commit(sip, postgresql):
+    """What a proxy remembers of subscribers is good for as long as it is the same."""
 
-    assert waits("DELETE FROM location") == "off"
-    assert waits("DELETE FROM acc") == "on"
+    def version():
+        with connect(postgresql) as link:
+            return link.execute("SELECT version FROM subscriber_version").fetchone()[0]
+
+    before = version()
+    with connect(postgresql) as link:
+        link.execute("UPDATE subscriber SET max_calls = max_calls")
+        assert version() == before
+    assert version() != before
 
 
 def test_made_as_predicted_and_once(sip, postgresql):

@@ -95,3 +95,10 @@ def test_pooler_needs_no_password_and_lets_in_its_group_only(provider, on):
     refused = provider.run("sip-1", stranger, check=False)
     assert refused.returncode != 0
     assert b"Permission denied" in refused.stderr
+
+
+@pytest.mark.parametrize(("name", "waits"), [("kamailio", "on"), ("kamailio_locations", "off")])
+def test_only_locations_are_committed_without_waiting_for_the_disk(name, waits, on):
+    query = ["psql", "-h", "/run/pgbouncer", "-p", "6432", "-U", "kamailio", "-d", name, "-Atc"]
+    member = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--groups=voip-db", *query]
+    assert on("sip-1", *member, "SHOW synchronous_commit").strip() == waits
