@@ -31,8 +31,8 @@ _RELOADS = {
 _NO_TABLE = ("No htable db_url", "No such htable", "No Database URL")
 # The table with HA1s of subscribers, and the only thing to be done with it: a job's return is kept.
 _DIGESTS, _FORGET = "known", "htable.flush"
-# The rtpengine module reads its table at most every ten seconds.
-_TOO_SOON = "try later"
+# The rtpengine module reads its table at most every ten seconds, permissions every five.
+_TOO_SOON = ("try later", "ongoing reload")
 _PATIENCE_S = 15
 _ARGUMENTS = {"tables/destination": ["destination"], "tables/feature": ["feature"]}
 
@@ -127,6 +127,11 @@ def counters(group="script"):
     group: "script" for what the routing counts, mostly refusals; "core" for messages received.
     """
     return voip_kamailio.statistics(rpc("stats.get_statistics", f"{group}:") or [])
+
+
+def pool_used():
+    """Return the bytes that are used of the memory that all its processes share."""
+    return int(rpc("core.shmmem")["real_used"])
 
 
 def bans(timeout_s=5):

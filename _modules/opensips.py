@@ -103,13 +103,18 @@ def dialogs():
     return voip_opensips.dialogs(mi("dlg_list_ctx")["Dialogs"])
 
 
-def counters():
-    """Return what was refused since the start: {"cleartext_refused": 3, ...}."""
-    return _statistics("script:")
+def counters(group="script"):
+    """Return what was counted since the start: as kamailio.counters."""
+    return _statistics(group)
+
+
+def pool_used():
+    """Return the bytes that are used of the memory that all its processes share."""
+    return _statistics("shmem")["real_used_size"]
 
 
 def _statistics(group):
-    found = mi("get_statistics", statistics=[group])
+    found = mi("get_statistics", statistics=[f"{group}:"])
     return {name.partition(":")[2]: int(value) for name, value in found.items()}
 
 
@@ -143,7 +148,7 @@ def status():
     return ping() | {
         "connections": len(connections()),
         "dialogs": len(dialogs()),
-        "registered_users": _statistics("usrloc:").get("registered_users", 0),
+        "registered_users": _statistics("usrloc").get("registered_users", 0),
         "pbxs": dispatchers(),
         "media": media_relays(),
         "bans": bans(),

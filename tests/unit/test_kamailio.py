@@ -477,6 +477,22 @@ def test_a_routing_without_the_table_is_no_error(monkeypatch, words):
     assert module.reload_tables(["tables/feature"]) == ["htable.reload"]
 
 
+@pytest.mark.parametrize("words", ["try later", "ongoing reload"])
+def test_a_reload_that_comes_too_soon_is_tried_again(monkeypatch, words):
+    answers = [CommandExecutionError(f"x: {words}"), "done"]
+
+    def rpc(method, *params):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(module, "rpc", rpc)
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    assert module.reload_tables(["address.list"]) == ["permissions.addressReload"]
+    assert answers == []
+
+
 def test_another_error_of_a_reload_is_one(monkeypatch):
     def rpc(method, *params):
         raise CommandExecutionError(f"{method}: refused")

@@ -16,6 +16,8 @@ from voip_stack.malformed.wire import frame
 from voip_stack.outside import sources
 from voip_stack.pillar import load
 from voip_stack.problem import Problem
+from voip_stack.soak.calls import ALWAYS_UP, FailedCall
+from voip_stack.soak.report import Calls
 
 FIELDS = {"transport": "TLS", "host": "198.51.100.7:4000", "domain": "voip.test", "call_id": "c-"}
 
@@ -97,6 +99,11 @@ def test_a_frame_unmasks_to_its_data(size):
     assert bytes(byte ^ mask[at % 4] for at, byte in enumerate(masked)) == data
 
 
+@pytest.mark.parametrize(("logins", "count"), [(10, 1), (500, 8), (10_000, 150)])
+def test_as_many_guess_as_will_be_shut_out(logins, count):
+    assert len(attacker.guessers([str(n) for n in range(150)], logins)) == count
+
+
 def test_every_oversized_message_is(pillar):
     sizes = {name: len(data) for name, data in attacker.oversized(pillar.site.domain)}
     assert min(sizes, key=sizes.get) == "a body of 2 GB announced"
@@ -123,14 +130,17 @@ def test_sources_are_addresses_that_nobody_has(pillar):
 # -------------------------------------------------------------------- the verdict
 
 
-def call(is_ok, step=""):
-    return {"from": "1001", "to": "1002", "ok": is_ok, "step": step, "reason": step and "why"}
+FAILED = FailedCall(1.0, "1001", "1002", False, "audio: 1002 does not hear")
+
+
+def calls(**changes):
+    return Calls(**{"lowest": ALWAYS_UP, "made": 9, "looks": 90, "registrations": 40} | changes)
 
 
 def report(**changes):
     way = {"sent": 500, "read": 300, "closed": 170, "swallowed": 30, "refused": 0}
     way |= {"connections": 200, "replies": {"400": 9}}
-    found = Report(1000, 100, SOURCES)
+    found = Report("kamailio", 1000, 100, SOURCES)
     found.attacks = {
         "torture": {"wsinv": {"tls": "403", "wss": "403"}},
         "oversized": {"a body of 1 MB": {"tls": "closed", "wss": "513"}},
@@ -139,7 +149,7 @@ def report(**changes):
         "logins": {"tried": 100, "refused": 60, "dropped": 40, "accepted": 0, "other": 0},
     }
     found.parsed = {"rcv_requests": 900, "rcv_replies": 90}
-    found.calls = [call(True), call(True), call(False, "verify the audio")]
+    found.calls = calls()
     found.banned = 2
     found.before = memory.Memory((10, 11), 1000, 2000)
     found.after = memory.Memory((10, 11), 1049, 2100)
@@ -160,6 +170,7 @@ def test_all_promises_kept():
     assert found.broken == []
     assert json.loads(json.dumps(found.as_dict()))["ok"] is True
     text = table(found)
+    assert "calls: 0 failed; 10 up at the fewest, 9 ended and replaced, 90 looks" in text
     assert "resident_kib: 1000 before, 1049 after (+4.9 %)" in text
     assert "slow, half a handshake: 5 of 5 disconnected, the last after 14.2 s" in text
 
@@ -171,9 +182,10 @@ def test_all_promises_kept():
         ({"after": memory.Memory((10, 11), 1051, 2000)}, "5 %"),
         ({"after": memory.Memory((10, 11), 1000, 2101)}, "5 %"),
         ({"after": None}, "not measured"),
-        ({"calls": []}, "0 of 0 calls"),
-        ({"calls": [call(True)] * 9 + [call(False, "register 1001")]}, "register 1001: why"),
-        ({"calls": [call(True), call(False, "verify the audio")]}, "1 of 2 calls"),
+        ({"calls": calls(failures=[FAILED])}, "1 calls failed"),
+        ({"calls": calls(lowest=9)}, "only 9 calls were up"),
+        ({"calls": calls(made=0)}, "no call was made"),
+        ({"calls": calls(looks=0)}, "none was listened to"),
         ({"restarted": ["pbx-1 asterisk"]}, "restarted"),
         ({"attacks.torture.wsinv.tls": "200"}, "wsinv over tls: 200"),
         ({"attacks.mutations.tls.sent": 499}, "999 of 1000"),
@@ -181,6 +193,7 @@ def test_all_promises_kept():
         ({"attacks.mutations.wss.refused": 1}, "1 connections were refused"),
         ({"attacks.logins.accepted": 1}, "accepted"),
         ({"attacks.logins.refused": 0}, "no bad login"),
+        ({"attacks.logins.other": 1}, "1 bad logins were neither"),
         ({"attacks.logins.tried": 99}, "99 of 100"),
         ({"banned": 0}, "nobody is shut out"),
     ],
@@ -190,17 +203,26 @@ def test_a_promise_that_was_not_kept_is_said(changes, words):
     assert words in broken
 
 
+def test_a_failed_call_is_told_with_its_reason():
+    assert "1001 → 1002: audio: 1002 does not hear" in table(report(calls=calls(failures=[FAILED])))
+
+
 def test_slow_clients_that_stay_are_told():
     found = report()
     found.attacks["slow"]["half a handshake"]["disconnected"] = 4
     assert found.broken == ["half a handshake: 4 of 5 clients were disconnected"]
+    found.proxy = "opensips"
+    assert found.broken == []
+    found.attacks["slow"]["a byte a second"] = {"clients": 5, "disconnected": 4, "longest_s": 2.0}
+    assert found.broken == ["a byte a second: 4 of 5 clients were disconnected"]
 
 
 def test_an_order_is_read_as_it_was_written():
     order = {
         "target": {"address": "198.51.100.1", "ports": {"tls": 1}, "server_name": "n",
                    "domain": "d", "ca": self_signed("nobody")[0].decode()},
-        "sources": ["198.51.100.2"], "seed": 1, "messages": 2, "logins": 3, "slow": 4,
+        "sources": ["198.51.100.2"], "seed": 1, "messages": 2, "logins": 3,
+        "login_every_s": 0.5, "slow": 4,
         "slow_wait": False, "torture": [["a", "AAE="]],
     }  # fmt: skip
     found = attacker.read(json.dumps(order))

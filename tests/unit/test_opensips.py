@@ -26,7 +26,9 @@ from voip_stack.pillar import compile_for, load  # noqa: E402
 MI = json.loads(Path(__file__).with_name("opensips_mi.json").read_text())
 ROUTING = CHECKOUT / "salt/opensips/files"
 # Routes that one of them needs and the other does with a function of its own.
-OWN = {"ACCOUNT", "DISCONNECTED", "IS_PBX", "NOTE_CONTACT", "NOTE_TLS", "TO_CONNECTION"}
+OWN = {
+    "ACCOUNT", "DISCONNECTED", "FORGET", "IS_PBX", "NOTE_CONTACT", "NOTE_TLS", "TO_CONNECTION",
+}  # fmt: skip
 # Kamailio's alone: registrations past a rate (ADR 26), subscribers remembered (ADR 27).
 STORM = {"STORM", "SHED", "TURN"}
 KNOWN = {"PASSWORD", "VERSION"}
@@ -323,6 +325,7 @@ def test_status_of_a_running_proxy(proxy):
     assert found["uptime_s"] == 25
     assert found["registered_users"] == 2
     assert found["counters"]["cleartext_refused"] == 3
+    assert module.pool_used() == 12582912
     assert [row["state"] for row in found["media"]] == ["active", "drained"]
 
 

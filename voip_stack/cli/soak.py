@@ -29,6 +29,9 @@ def soak(
         int,
         typer.Option("--messages", min=1000, help="malformed: mutations; a tenth as many logins."),
     ] = 100_000,
+    proxy: Annotated[
+        str, typer.Option("--proxy", help="malformed: the one that is attacked and called by.")
+    ] = "kamailio",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Calls go on while certificates are replaced, or under malformed messages; exit 1 when not.
@@ -40,7 +43,7 @@ def soak(
     was killed, the next soak or `./voip up` sees to that.
 
     malformed: RFC 4475's messages, mutations of valid ones over TLS and WSS, oversized ones, slow
-    clients and bad logins, from 150 addresses of the lab's outside. Calls are made meanwhile and
+    clients and bad logins, from 150 addresses of the lab's outside. Ten calls are always up and
     their audio is verified; no process may have ended, no memory may be lost. It takes as long as
     --messages says.
 
@@ -51,20 +54,19 @@ def soak(
               failures: [{at, caller, callee, is_held, reason}]},
       handshakes: {listeners, done, failed, failures: [{host, listener, at, reason}]},
       daemons: {watched, restarted: [what]}, sealed: {for_s, calls_made, until_the_end} or null}.
-    Of malformed: {soak, ok, broken, messages, logins, sources, seconds, attacks: {torture,
-      oversized, mutations, slow, logins}, parsed: {counter: count},
-      calls: [{from, to, ok, step, reason}], restarted, banned,
-      before, after: {pids, resident_kib, pool_kib}}.
+    Of malformed: {soak, ok, broken, proxy, messages, logins, sources, seconds, attacks: {torture,
+      oversized, mutations, slow, logins}, parsed: {counter: count}, calls: as above, restarted,
+      banned, before, after: {pids, resident_kib, pool_kib}}.
     Kept in .voip/soak/ as well.
     \b
     Examples:
       ./voip soak certificates
       ./voip soak certificates --minutes 5 --json
       ./voip soak sealed
-      ./voip soak malformed --messages 10000 --json
+      ./voip soak malformed --proxy opensips --messages 10000 --json
     """
     if kind is Kind.malformed:
-        _malformed(messages, as_json)
+        _malformed(messages, proxy, as_json)
         return
     from voip_stack.soak.report import table
     from voip_stack.soak.run import run
@@ -75,11 +77,11 @@ def soak(
         raise typer.Exit(1)
 
 
-def _malformed(messages: int, as_json: bool) -> None:
+def _malformed(messages: int, proxy: str, as_json: bool) -> None:
     from voip_stack.malformed.report import table
     from voip_stack.malformed.run import run
 
-    report = run(messages, messages // 10)
+    report = run(messages, messages // 10, proxy)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else table(report))
     if report.broken:
         raise typer.Exit(1)

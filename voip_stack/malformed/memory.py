@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from voip_stack.master import client
 from voip_stack.providers.base import Provider
 
-# Run on the proxy's host: {pid: KiB}, the proportional set size of each process. Without what is
-# mapped to be shared, which is the pool: of that the proxy itself knows how much is used, and its
-# pages stay resident once one has touched them.
+# Run on the proxy's host, with its daemon's name: {pid: KiB}, the proportional set size of each
+# process. Without what is mapped to be shared, which is the pool: of that the proxy itself knows
+# how much is used, and its pages stay resident once one has touched them.
 PROGRAM = """
-import json, pathlib, re
+import json, pathlib, re, sys
 found = {}
 for path in pathlib.Path("/proc").glob("[0-9]*"):
     try:
-        if (path / "comm").read_text().strip() != "kamailio":
+        if (path / "comm").read_text().strip() != sys.argv[1]:
             continue
         size = is_shared = 0
         for line in (path / "smaps").read_text().splitlines():
@@ -56,21 +56,23 @@ class Memory:
         )  # fmt: skip
 
 
-def look(provider: Provider, host: str) -> Memory:
+def look(provider: Provider, host: str, proxy: str = "kamailio") -> Memory:
     """As it is now."""
-    done = provider.run(host, ["python3", "-"], stdin=PROGRAM.encode())
+    done = provider.run(host, ["python3", "-", proxy], stdin=PROGRAM.encode())
     sizes = {int(pid): kib for pid, kib in json.loads(done.stdout).items()}
-    pool = client.call(host, "kamailio.rpc", "core.shmmem")
-    return Memory(tuple(sorted(sizes)), sum(sizes.values()), int(pool["real_used"]) // 1024)
+    used = client.call(host, f"{proxy}.pool_used")
+    return Memory(tuple(sorted(sizes)), sum(sizes.values()), used // 1024)
 
 
-def settled(provider: Provider, host: str, before: Memory | None = None) -> Memory:
+def settled(
+    provider: Provider, host: str, proxy: str = "kamailio", before: Memory | None = None
+) -> Memory:
     """Once what was in flight is given back: flat after `before`, else no longer shrinking."""
     deadline = time.monotonic() + SETTLE_S
-    now = look(provider, host)
+    now = look(provider, host, proxy)
     while time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
-        last, now = now, look(provider, host)
+        last, now = now, look(provider, host, proxy)
         if now.is_flat_after(before) if before else now.pool_kib >= last.pool_kib:
             break
     return now

@@ -12,10 +12,11 @@ from dataclasses import asdict
 from typing import Any
 
 from voip_stack import bans, outside, paths, providers
-from voip_stack.call import meanwhile
+from voip_stack.call.deployed import deployed
 from voip_stack.call.exclusive import one_at_a_time
 from voip_stack.call.plan import Plan, make_plan
 from voip_stack.malformed import memory, torture
+from voip_stack.malformed.attacker import guessers
 from voip_stack.malformed.report import Report
 from voip_stack.malformed.wire import Target
 from voip_stack.master import client
@@ -23,19 +24,25 @@ from voip_stack.pillar import Pillar, load
 from voip_stack.problem import Problem
 from voip_stack.providers.base import Provider
 from voip_stack.soak import daemons
+from voip_stack.soak.calls import Load, slots
+from voip_stack.soak.report import Calls
 from voip_stack.soak.run import keep
 from voip_stack.steps import Steps
 
 SOURCES = 150
 SLOW = 50
 SEED = 4475
+# Of the time between two logins: the calls' user agents register as well.
+SPARE = 1.2
 # Before memory is measured the first time: so many mutations, so that what only the first ones take
 # has been taken. A tenth of the run, and no fewer than these.
 WARM_UP = 3000
-LIMIT_S = 1500.0
+# What an attack takes at most, by its mutations: the attacker gives way to everybody else.
+LIMIT_S, LIMIT_EACH_S = 600.0, 0.05
 # In the guest: what runs there.
 DIRECTORY = "/run/voip-malformed"
 MODULES = ("malformed.attacker", "malformed.mutation", "malformed.wire")
+# By the proxy's own count, as far as it keeps one.
 COUNTERS = (
     "rcv_requests", "rcv_replies", "bad_URIs_rcvd", "bad_msg_hdr", "unsupported_methods",
     "malformed_refused", "oversized_refused", "relay_denied", "auth_failed", "banned_dropped",
@@ -43,24 +50,29 @@ COUNTERS = (
 )  # fmt: skip
 
 
-def run(messages: int, logins: int) -> Report:
-    """So many mutations and bad logins, and everything else once. Lab only.
+def run(messages: int, logins: int, proxy: str) -> Report:
+    """So many mutations and bad logins, and everything else once, against a proxy. Lab only.
 
-    The report is kept in the state directory too. Afterwards the outside guest has its own address
-    alone, and none of the others is shut out.
+    proxy: the component, by which the calls go as well. The report is kept in the state directory
+    too. Afterwards the outside guest has its own address alone, and none of the others is shut out.
     """
     pillar = load(paths.pillar_dir())
     provider = providers.deployed(pillar)
     if provider.name != "lab":
         raise Problem("Attacks are for the lab", provider.name, "./voip up --provider lab", 3)
-    plan = make_plan(pillar, *meanwhile.numbers(pillar))
-    report = Report(messages, logins, SOURCES)
+    first, second = slots(pillar)[0].caller, slots(pillar)[0].callee
+    platform, plan = deployed(make_plan(pillar, first, second, proxy=proxy))
+    report = Report(proxy, messages, logins, SOURCES)
     with Steps("soak-malformed") as steps, one_at_a_time(steps.line):
         attack = _Attack(pillar, provider, plan, steps)
-        with attack.ready():
+        # Memory is measured with the calls up, before and after.
+        with attack.ready(), Load(pillar, platform, plan) as calls:
+            with steps.step(f"Bring up {len(slots(pillar))} calls"):
+                calls.await_full()
             attack.warm_up(report)
             attack.begin(report)
             attack.measure(report)
+            report.calls = Calls.of(calls)
         keep("malformed", report.as_dict())
     return report
 
@@ -96,38 +108,40 @@ class _Attack:
         return len(rows)
 
     def warm_up(self, report: Report) -> None:
-        proxy = self.plan.proxy.name
         with self.steps.step("Warm up") as step:
             order = self._order(max(WARM_UP, report.messages // 10), report.logins // 10, SEED + 1)
             self._attack(order | {"slow_wait": False})
             self._forgive()
-            report.before = memory.settled(self.provider, proxy)
+            report.before = self._settled()
             step.done(f"{report.before.resident_kib // 1024} MiB resident")
+
+    def _settled(self, before: memory.Memory | None = None) -> memory.Memory:
+        return memory.settled(self.provider, self.plan.proxy.name, self.plan.daemon, before)
 
     def begin(self, report: Report) -> None:
         title = f"Attack: {report.messages} mutations, {report.logins} bad logins"
-        known = daemons.look(self.provider, self.units)
+        running = daemons.look(self.provider, self.units)
         counted = self._counters()
         with self.steps.step(title) as step:
             began = time.monotonic()
-            with meanwhile.calls(self.pillar) as report.calls:
-                try:
-                    report.attacks = self._attack(self._order(report.messages, report.logins, SEED))
-                finally:
-                    report.seconds = round(time.monotonic() - began, 1)
+            try:
+                report.attacks = self._attack(self._order(report.messages, report.logins, SEED))
+            finally:
+                report.seconds = round(time.monotonic() - began, 1)
             now = self._counters()
-            report.parsed = {name: now[name] - counted[name] for name in COUNTERS}
-            report.restarted = daemons.changed(known, daemons.look(self.provider, self.units))
+            known = [name for name in COUNTERS if name in now]
+            report.parsed = {name: now[name] - counted[name] for name in known}
+            report.restarted = daemons.changed(running, daemons.look(self.provider, self.units))
             report.banned = self._forgive()
-            step.done(f"{len(report.calls)} calls meanwhile")
+            step.done(f"{report.banned} sources shut out")
 
     def measure(self, report: Report) -> None:
         with self.steps.step("Measure what is left") as step:
-            report.after = memory.settled(self.provider, self.plan.proxy.name, report.before)
+            report.after = self._settled(report.before)
             step.done(f"{report.after.resident_kib // 1024} MiB resident")
 
     def _order(self, messages: int, logins: int, seed: int) -> dict[str, Any]:
-        ports = self.pillar.services["kamailio"]
+        ports = self.pillar.services[self.plan.daemon]
         target = Target(
             address=str(self.plan.proxy.external),
             ports={"tls": ports["sip-tls"].ports[0], "wss": ports["wss"].ports[0]},
@@ -141,6 +155,7 @@ class _Attack:
             "seed": seed,
             "messages": messages,
             "logins": logins,
+            "login_every_s": self._login_every_s(logins),
             "slow": SLOW,
             "slow_wait": True,
             "torture": [
@@ -148,15 +163,26 @@ class _Attack:
             ],
         }
 
+    def _login_every_s(self, logins: int) -> float:
+        """A login is two REGISTERs: neither a source's nor those of all reach the proxy's rates."""
+        rates = self.pillar.routing.registrations
+        guessing = len(guessers(self.sources, logins))
+        return SPARE * 2 * max(1 / rates.per_source, guessing / rates.per_second)
+
     def _attack(self, order: dict[str, Any]) -> dict[str, Any]:
+        limit_s = LIMIT_S + order["messages"] * LIMIT_EACH_S
         argv = self.provider.command(self.plan.outside.name, self._program)
-        done = subprocess.run(
-            argv,
-            input=json.dumps(order).encode(),
-            capture_output=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                argv,
+                input=json.dumps(order).encode(),
+                capture_output=True,
+                timeout=limit_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            what = f"The attacker was not through within {limit_s:.0f} s"
+            raise Problem(what, self.plan.outside.name) from error
         if done.returncode:
             last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
             raise Problem(f"The attacker ended: {' '.join(last)}", self.plan.outside.name)
@@ -164,5 +190,6 @@ class _Attack:
 
     def _counters(self) -> dict[str, int]:
         host = self.plan.proxy.name
-        core = client.call(host, "kamailio.counters", "core")
-        return dict(core | client.call(host, "kamailio.counters"))
+        groups = ("core", "script")
+        core, script = (client.call(host, f"{self.plan.daemon}.counters", name) for name in groups)
+        return dict(core | script)

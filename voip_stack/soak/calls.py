@@ -77,7 +77,10 @@ def slots(pillar: Pillar) -> list[Slot]:
 
 
 class Load:
-    """with Load(...) as load: ...; all calls are up once `await_full` has returned."""
+    """with Load(...) as load: ...; all calls are up once `await_full` has returned.
+
+    plan: of any call; all of them go by its proxy.
+    """
 
     def __init__(self, pillar: Pillar, platform: Platform, plan: Plan):
         self._pillar, self._platform, self._plan = pillar, platform, plan
@@ -149,7 +152,7 @@ class Load:
             )
 
     def _make(self, slot: Slot) -> None:
-        plan = make_plan(self._pillar, slot.caller, slot.callee)
+        plan = make_plan(self._pillar, slot.caller, slot.callee, proxy=self._plan.daemon)
         parties = self._parties(slot, plan)
         argv = self._platform.command(self._plan.outside.name, remote_argv())
         with Remote(argv) as remote:

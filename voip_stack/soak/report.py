@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from voip_stack.soak.calls import ALWAYS_UP, FailedCall
+from voip_stack.soak.calls import ALWAYS_UP, FailedCall, Load
 from voip_stack.soak.handshakes import Failure, Seen
 
 SHOWN = 5
@@ -44,6 +44,31 @@ class Calls:
     looks: int = 0
     registrations: int = 0
     failures: list[FailedCall] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, load: Load) -> Calls:
+        """What a load has seen so far."""
+        return cls(
+            load.lowest or 0, load.made, load.looks, load.registrations, list(load.failures)
+        )  # fmt: skip
+
+    @property
+    def broken(self) -> list[str]:
+        """The promises that were not kept."""
+        found = []
+        if self.failures:
+            found.append(f"{len(self.failures)} calls failed")
+        if self.lowest < ALWAYS_UP:
+            found.append(f"only {self.lowest} calls were up at a time, {ALWAYS_UP} promised")
+        return found
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        return (
+            f"calls: {len(self.failures)} failed; {self.lowest} up at the fewest, {self.made} ended"
+            f" and replaced, {self.looks} looks at their audio, {self.registrations} registrations"
+        )
 
 
 @dataclass
@@ -85,10 +110,7 @@ class Report:
     def broken(self) -> list[str]:
         """The promises that were not kept, [] when all were."""
         found = ["ended before its time by Ctrl-C"] if self.is_interrupted else []
-        if self.calls.failures:
-            found.append(f"{len(self.calls.failures)} calls failed")
-        if self.calls.lowest < ALWAYS_UP:
-            found.append(f"only {self.calls.lowest} calls were up at a time, {ALWAYS_UP} promised")
+        found += self.calls.broken
         if self.handshakes.failed or not self.handshakes.done:
             found.append(f"{self.handshakes.failed} of {self.handshakes.done} handshakes failed")
         found += [f"started anew: {what}" for what in self.restarted]
@@ -207,10 +229,9 @@ def _seconds(value: float | None) -> str:
 
 
 def _lines(report: Report) -> list[str]:
-    calls, watched = report.calls, report.handshakes
+    watched = report.handshakes
     lines = [
-        f"calls: {len(calls.failures)} failed; {calls.lowest} up at the fewest, {calls.made} ended "
-        f"and replaced, {calls.looks} looks at their audio, {calls.registrations} registrations",
+        report.calls.line,
         f"handshakes: {watched.failed} failed of {watched.done + watched.failed}, "
         f"{watched.listeners} listeners",
         f"daemons: {len(report.restarted)} of {report.daemons} started anew",
@@ -220,7 +241,7 @@ def _lines(report: Report) -> list[str]:
             f"Vault: sealed for {report.sealed.for_s:.0f} s, {report.sealed.calls_made} calls "
             "ended and replaced meanwhile"
         )
-    lines += [f"  {failed}" for failed in calls.failures[:SHOWN]]
+    lines += [f"  {failed}" for failed in report.calls.failures[:SHOWN]]
     reasons = Counter(str(failed) for failed in watched.failures)
     lines += [f"  {failed} ({count} times)" for failed, count in reasons.most_common(SHOWN)]
     lines += [f"✘ {what}" for what in report.broken] or ["✔ every promise was kept"]

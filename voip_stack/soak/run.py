@@ -186,9 +186,7 @@ def _busy(pillar: Pillar, provider: Provider, steps: Steps, report: Report) -> I
             load.await_full()
             step.done(f"{load.up} up")
         yield Soak(pillar, provider, steps, report, watch, load)
-        report.calls = Calls(
-            load.lowest or 0, load.made, load.looks, load.registrations, list(load.failures)
-        )
+        report.calls = Calls.of(load)
         report.handshakes = Watched(
             watch.listeners(), sum(watch.done.values()), watch.failed, list(watch.failures)
         )
