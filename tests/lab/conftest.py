@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -87,6 +88,12 @@ def vault_api(pillar):
 
 
 @pytest.fixture(scope="session")
+def password_of():
+    """password_of("1002"): as the Vault has it now."""
+    return lambda number: vault.subscriber_passwords([number])[number]
+
+
+@pytest.fixture(scope="session")
 def salt():
     """salt("sip-1", "test.ping") -> that minion's return."""
     return client.call
@@ -155,6 +162,30 @@ def ask(on, to_proxy):
         return json.loads(on(host, "python3", "-", text, stdin=PROBE))
 
     return run
+
+
+@pytest.fixture(scope="module")
+def called(provider, to_proxy, password_of):
+    """with called("1002") as invite: ...: a phone that answers one call; invite() is what came.
+
+    The options are those of sip_probe's do_called.
+    """
+
+    @contextlib.contextmanager
+    def phone(number, **options):
+        provider.put("client-1", "/run/sip_probe.py", PROBE)
+        own = {"user": number, "password": password_of(number), "timeout_s": 30}
+        order = {"do": "called"} | to_proxy(**own, **options)
+        argv = provider.command("client-1", ["python3", "/run/sip_probe.py", json.dumps(order)])
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as device:
+            try:
+                registered = json.loads(device.stdout.readline())
+                assert registered["statuses"][-1][0] == 200, registered
+                yield lambda: json.loads(device.communicate(timeout=40)[0])["invite"]
+            finally:
+                device.kill()
+
+    return phone
 
 
 @pytest.fixture

@@ -20,6 +20,12 @@ NUMBERS = ("1001", "1002")
 LISTEN_S = 0.6
 # Profile of a leg, and whether RTPEngine has keys for it.
 SDES, DTLS = ("RTP/SAVP", True), ("UDP/TLS/RTP/SAVPF", True)
+# An offer of SRTP, of who sends none.
+SDP = (
+    "v=0\r\no=- 1 1 IN IP4 198.18.64.100\r\ns=-\r\nc=IN IP4 198.18.64.100\r\nt=0 0\r\n"
+    "m=audio 40000 RTP/SAVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
+    "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + "A" * 40 + "\r\n"
+)
 
 
 @contextlib.contextmanager
@@ -76,6 +82,26 @@ def phones(
         dialogue.open(ca_file().read_text(), names or plan.names)
         for ua in parties:
             dialogue.register(ua)
+        try:
+            yield dialogue
+        except Exception:
+            print(logs(dialogue))
+            raise
+
+
+@contextlib.contextmanager
+def phone(number, proxy="kamailio", tone_hz=CALLER_TONE_HZ, register_s=0):
+    """Yield a Dialogue of one party, the caller: for calls that the PBX itself answers."""
+    model = pillar()
+    plan = make_plan(model, number, model.routing.echo_extension, proxy=proxy)
+    password = vault.subscriber_passwords([number])[number]
+    settings = Settings.of(
+        plan, number, password, tone_hz=tone_hz, rtp_ports=CALLER_RTP, register_s=register_s
+    )
+    with Remote(provider_of().command("client-1", remote_argv())) as remote:
+        dialogue = Dialogue(remote, {CALLER: settings})
+        dialogue.open(ca_file().read_text(), plan.names)
+        dialogue.register(CALLER)
         try:
             yield dialogue
         except Exception:

@@ -173,14 +173,15 @@ def build(
     to=None,
     max_forwards=70,
     contact=True,
+    display="",
 ):
-    """A request with everything that RFC 3261 demands."""
+    """A request with everything that RFC 3261 demands. display: before the address of From."""
     via = {"ws": "WS", "wss": "WSS"}.get(link.transport, link.transport.upper())
     lines = [
         f"{method} {uri} SIP/2.0",
         f"Via: SIP/2.0/{via} {link.local};branch=z9hG4bK{secrets.token_hex(8)};rport",
         f"Max-Forwards: {max_forwards}",
-        f"From: <sip:{user}@{domain}>;tag={tag or secrets.token_hex(6)}",
+        f"From: {display}<sip:{user}@{domain}>;tag={tag or secrets.token_hex(6)}",
         f"To: <{to or f'sip:{user}@{domain}'}>",
         f"Call-ID: {call_id or secrets.token_hex(12)}",
         f"CSeq: {cseq} {method}",
@@ -335,14 +336,18 @@ def do_call(
     headers=(),
     content_type="application/sdp",
     hold_s=None,
+    display="",
+    refer_to=None,
 ):
     """INVITE with credentials; the final statuses. Registers nothing, sends no media.
 
-    hold_s: a call that is answered goes on for so long and is hung up.
+    hold_s: a call that is answered goes on for so long and is hung up. display: see build.
+    refer_to: where such a call is to be transferred; the status of that is the last.
     """
     uri, call_id = f"sip:{to}@{domain}", secrets.token_hex(12)
     extra = [*headers, *([f"Content-Type: {content_type}"] if body else [])]
     shared = {"call_id": call_id, "tag": secrets.token_hex(6), "to": uri, "body": body}
+    shared["display"] = display
     name = from_user or user
     link.send(build(link, "INVITE", uri, name, domain, headers=extra, **shared))
     reply = link.final()
@@ -358,9 +363,14 @@ def do_call(
         reply = link.final()
         statuses.append(status(reply))
     if hold_s is not None and status(reply)[0] == 200:
-        link.send(_in_call(link, "ACK", reply, 2))
+        number = int(header(reply, "CSeq").split()[0])
+        link.send(_in_call(link, "ACK", reply, number))
+        if refer_to:
+            wanted = [f"Refer-To: <{refer_to}>", f"Contact: <sip:{user}@{link.local}>"]
+            link.send(_in_call(link, "REFER", reply, number + 1, wanted))
+            statuses.append(status(link.final()))
         time.sleep(hold_s)
-        link.send(_in_call(link, "BYE", reply, 3))
+        link.send(_in_call(link, "BYE", reply, number + 2))
         link.final()
     else:
         link.send(_acknowledge(link, uri, reply))
@@ -370,6 +380,25 @@ def do_call(
         "retry_after": header(reply, "Retry-After"),
         "reply": reply,
     }
+
+
+def do_called(link, domain, user="1002", password="", answer="486 Busy Here", headers=()):
+    """Register, tell, and answer the next call; its INVITE as it came. Registered no more then.
+
+    headers: more of the answer's. A call that is answered 200 is not for here: there is no media.
+    """
+    print(json.dumps(do_register(link, domain, user, password)), flush=True)
+    while not (invite := link.receive()).startswith("INVITE "):
+        pass
+    kept = re.findall(r"(?im)^(?:Via|Record-Route):.*?\r?$", invite)
+    kept += [f"{name}: {header(invite, name)}" for name in ("From", "Call-ID", "CSeq")]
+    kept += [f"To: {header(invite, 'To')};tag={secrets.token_hex(6)}", *headers]
+    lines = [f"SIP/2.0 {answer}", *(line.strip() for line in kept), "Content-Length: 0", "", ""]
+    link.send("\r\n".join(lines))
+    while not link.receive().startswith("ACK "):
+        pass
+    do_register(link, domain, user, password, expires=0)
+    return {"invite": invite}
 
 
 def do_calls(link, domain, count, pause_s=0.0, **call):
@@ -433,7 +462,7 @@ def do_time_refusals(link, domain, users, pause_s=0.06):
     return {"times": found}
 
 
-def _in_call(link, method, reply, cseq):
+def _in_call(link, method, reply, cseq, headers=()):
     """A request of a call that was answered by `reply`: by its Record-Route, to its Contact."""
     routes = re.findall(r"(?im)^Record-Route:\s*(.*?)\r?$", reply)
     via = {"ws": "WS", "wss": "WSS"}.get(link.transport, link.transport.upper())
@@ -444,7 +473,8 @@ def _in_call(link, method, reply, cseq):
         *(f"Route: {route}" for route in reversed(routes)),
         *(f"{name}: {header(reply, name)}" for name in ("From", "To", "Call-ID")),
     ]
-    return "\r\n".join([*lines, f"CSeq: {cseq} {method}", "Content-Length: 0", "", ""])
+    lines += [f"CSeq: {cseq} {method}", *headers, "Content-Length: 0", "", ""]
+    return "\r\n".join(lines)
 
 
 def _acknowledge(link, uri, reply):

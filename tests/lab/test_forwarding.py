@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.lab.declared import subscribers
 from tests.lab.phones import NUMBERS, logs, phones
 from voip_stack import vault
 from voip_stack.call.device import Baresip
@@ -30,21 +31,8 @@ number,name,state,forward_always,forward_busy,forward_no_answer,forward_unreacha
 @pytest.fixture(scope="module")
 def declared(salt):
     """The subscribers of FORWARDS, in the database and in the PBX; nobody afterwards."""
-    path = pillar_dir() / "subscribers" / "zz-forwarding-test.csv"
-
-    def apply():
-        for host, sls in (("sip-1", "subscribers"), ("pbx-1", "asterisk")):
-            returns = salt(host, "state.apply", sls, timeout_s=120)
-            failed = [item["comment"] for item in returns.values() if item["result"] is False]
-            assert failed == []
-
-    path.write_text(FORWARDS)
-    try:
-        apply()
+    with subscribers(salt, "forwarding", FORWARDS):
         yield
-    finally:
-        path.unlink()
-        apply()
 
 
 @pytest.fixture(scope="module")

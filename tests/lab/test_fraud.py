@@ -10,15 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.phones import SDP
 from voip_stack import paths, vault
 from voip_stack.events import record
 
 PROBE = Path(__file__).with_name("sip_probe.py").read_bytes()
-SDP = (
-    "v=0\r\no=- 1 1 IN IP4 198.18.64.100\r\ns=-\r\nc=IN IP4 198.18.64.100\r\nt=0 0\r\n"
-    "m=audio 40000 RTP/SAVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
-    "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + "A" * 40 + "\r\n"
-)
 # Queries that the pooler has passed on, by database: its own console, open to its own user.
 QUERIES = """
 import grp, os, pwd, psycopg
