@@ -238,11 +238,11 @@ def _variable(session, channel, variable):
 
 
 def reload():
-    """Read dialplan, trunks and users again where their files changed; calls and connections go on.
+    """Read dialplan, trunks, boxes and users again where their files changed.
 
-    The transport's other settings, and modules, want a restart.
+    Calls and connections go on. The transport's other settings, and modules, want a restart.
     """
-    modules = ("res_pjsip.so", "pbx_config.so", "res_ari.so", *_CERTIFIED)
+    modules = ("res_pjsip.so", "pbx_config.so", "app_voicemail.so", "res_ari.so", *_CERTIFIED)
     return _reload(modules, ("sip-tls", "ami", "ari"))
 
 

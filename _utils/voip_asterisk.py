@@ -26,14 +26,16 @@ def patterns(lengths):
 
 
 def forwards(found, ring_timeout_s):
-    """Return [{number, ring_s, always, busy, no_answer, unreachable}], "" for what is not said.
+    """Return [{number, ring_s, always, busy, no_answer, unreachable, voicemail}], "" for what is
+    not said.
 
-    found: {number: {kind: number, after_s}} of the pillar. ring_timeout_s: of who says none.
+    found: {number: {kind: number, after_s, voicemail}} of the pillar. ring_timeout_s: of who says
+    none. voicemail: the box for what no forward takes.
     Raises ValueError for anything but a number (it would be dialplan syntax).
     """
     rows = []
     for number, wanted in sorted(found.items()):
-        targets = {kind: wanted.get(kind, "") for kind in FORWARDS}
+        targets = {kind: wanted.get(kind, "") for kind in (*FORWARDS, "voicemail")}
         for word in (number, *filter(None, targets.values())):
             if not re.fullmatch(r"[+]?[0-9]+", word, re.ASCII):
                 raise ValueError(f"not a number to dial: {word!r}")
@@ -52,19 +54,21 @@ def codecs(names):
 def plan(voip):
     """Return all that the templates need beside addresses and ports.
 
-    voip: pillar['voip'] of a PBX host. Gives codecs, patterns, forwards, proxies
+    voip: pillar['voip'] of a PBX host. Gives codecs, patterns, forwards, boxes, proxies
     ([{name, address, fqdn}]), daemons ([{name, port}]: what runs on each of them) and ways ([{name,
     ports}]: where a callee is looked for, one after the other, when a call comes by that daemon).
     Raises ValueError when policy names no SRTP suite that Asterisk has.
     """
     routing = voip["routing"]
+    rows = forwards(voip["subscribers"]["forwards"], routing["ring_timeout_s"])
     ports = {name: voip["ports"][name]["sip-tls"] for name in voip["proxies"]}
     if SRTP_SUITE not in routing["srtp_suites"]:
         raise ValueError(f"Asterisk speaks {SRTP_SUITE} only, which policy does not allow")
     return {
         "codecs": codecs(routing["codecs"]),
         "patterns": patterns(voip["subscribers"]["lengths"]),
-        "forwards": forwards(voip["subscribers"]["forwards"], routing["ring_timeout_s"]),
+        "forwards": rows,
+        "boxes": sorted({row["voicemail"] for row in rows} - {""}),
         "proxies": [
             {"name": name, "address": host["internal"], "fqdn": host["fqdn"]}
             for name, host in sorted(voip["hosts"].items())

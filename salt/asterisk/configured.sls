@@ -43,7 +43,7 @@ Configure Asterisk's trunks and dialplan:
   voip_config.managed:
     - name: /etc/asterisk/voip
     - source: salt://asterisk/files
-    - files: [pjsip_trunks.conf, extensions.conf]
+    - files: [pjsip_trunks.conf, extensions.conf, voicemail.conf]
     - check: asterisk.check_config
     - group: asterisk
     - context:
@@ -54,3 +54,12 @@ Configure Asterisk's trunks and dialplan:
         plan: {{ salt['asterisk.plan']() | tojson }}
     - require:
       - voip_config: Configure Asterisk
+
+# Of the messages in a box's folders; what its owner has recorded as a greeting lies beside those and stays.
+Forget old voicemail:
+  file.managed:
+    - name: /etc/tmpfiles.d/voip-voicemail.conf
+    - contents: |
+        # Written by Salt (salt/asterisk). By the time of recording, whether heard or not.
+        e /var/spool/asterisk/voicemail/default/*/* - - - m:{{ voip.asterisk.voicemail.keep_days }}d
+    - mode: "0644"

@@ -13,6 +13,7 @@ Run Asterisk:
     - reload_paths:
       - /etc/asterisk/voip/pjsip_trunks.conf
       - /etc/asterisk/voip/extensions.conf
+      - /etc/asterisk/voip/voicemail.conf
       - /etc/asterisk/voip/ari.conf
       - /etc/asterisk/voip/manager.conf
     - reload_function: asterisk.reload

@@ -136,12 +136,12 @@ def test_a_phone_redirects_a_call_inside(called, by_subscriber, pillar):
         assert reached()
 
 
-@pytest.mark.parametrize("number", [OUTSIDE[0], PHONE])
-def test_nobody_transfers_a_call(by_subscriber, pillar, number):
-    """Not inside either: the PBX takes no REFER."""
+@pytest.mark.parametrize("number", OUTSIDE)
+def test_nobody_transfers_a_call_outside(by_trunk, by_subscriber, pillar, number):
+    """Inside a call is transferred: tests/lab/scenarios/transfer.yaml."""
     target = f"sip:{number}@{pillar.site.domain}"
-    code, reason = by_subscriber("*43", hold_s=0, refer_to=target)
-    assert 400 <= code < 700, reason
+    for call in (by_trunk, by_subscriber):
+        assert call("*43", hold_s=0, refer_to=target) == [403, "Destination Not Allowed"]
 
 
 def _moved(target):

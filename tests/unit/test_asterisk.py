@@ -21,7 +21,7 @@ FILES = CHECKOUT / "salt/asterisk/files"
 VOIP = compile_for(load(CHECKOUT / "pillar"), "pbx-1", {})
 VOIP["subscribers"]["forwards"] = {
     "1002": {"always": "1001", "busy": "1003"},
-    "1003": {"busy": "1001", "unreachable": "+4930123456", "after_s": 20},
+    "1003": {"busy": "1001", "unreachable": "+4930123456", "after_s": 20, "voicemail": "77"},
 }
 
 
@@ -183,26 +183,42 @@ def test_dialplan_has_a_pattern_for_all_and_the_echo(rendered):
     assert extensions == [
         "exten => *43,1,Answer()",
         "exten => *44,1,Answer()",
+        "exten => *97,1,Goto(own-box,${PJSIP_HEADER(read,X-Voip-User)},1)",
         "exten => _1XXX,1,Gosub(ring,${EXTEN},1(60))",
         "exten => 1002,1,Goto(1001,1)",
         "exten => 1003,1,Gosub(ring,${EXTEN},1(20))",
         "exten => _+X.,1,Hangup(3)",
+        "exten => 1003,1,Answer()",
+        "exten => _[0-9*]X.,1,Hangup(3)",
         "exten => _X.,1,GotoIf($[${LEN(${VOIP_CALL})} > 0]?known)",
         "exten => s,1,Set(PJSIP_HEADER(add,X-Voip-Call)=${VOIP_CALL})",
     ]
     number = r"PJSIP/sip-1/sip:${EXTEN}@192.168.64.10:5071\;transport=tls"
     assert f" same => n,Dial({number},${{ARG1}},b(to-proxy^s^1))" in lines
-    first = lines.index(extensions[4])
-    assert lines[first + 1 : first + 4] == [
+    first = lines.index(extensions[5])
+    assert lines[first + 1 : first + 7] == [
         ' same => n,GotoIf($["${OUTCOME}" = "busy"]?1001,1)',
         ' same => n,GotoIf($["${OUTCOME}" = "unreachable"]?+4930123456,1)',
-        " same => n,Hangup(${GOSUB_RETVAL})",
+        ' same => n,GotoIf($["${OUTCOME}" = ""]?end)',
+        ' same => n,VoiceMail(77@default,${IF($["${OUTCOME}" = "busy"]?b:u)})',
+        " same => n,Hangup()",
+        " same => n(end),Hangup(${GOSUB_RETVAL})",
     ]
+
+
+def test_a_box_has_no_password_and_is_opened_to_its_owner(rendered):
+    lines = rendered["voicemail.conf"].splitlines()
+    assert lines[lines.index("[default]") + 1 :] == ["77 => ,77"]
+    lines = rendered["extensions.conf"].splitlines()
+    own = lines[lines.index("[own-box]") + 1 :]
+    assert own[:2] == ["exten => 1003,1,Answer()", " same => n,VoiceMailMain(77@default,sa(0))"]
 
 
 def test_only_numbers_are_forwarded_to():
     with pytest.raises(ValueError, match="not a number"):
         voip_asterisk.forwards({"1001": {"busy": "1,1,System(x)"}}, 60)
+    with pytest.raises(ValueError, match="not a number"):
+        voip_asterisk.forwards({"1001": {"voicemail": "1@other"}}, 60)
 
 
 def test_trunk_is_encrypted_and_known_by_address(rendered):

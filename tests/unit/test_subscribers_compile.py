@@ -163,9 +163,10 @@ def test_each_minion_gets_what_it_uses(write, host, keys):
 def test_a_pbx_knows_who_forwards_and_where_to(write):
     directory = write(
         {
-            "b.csv": "number,name,state,aliases,forward_always,forward_busy,forward_after_s\n"
-            "2001,A,active,+4930123456,2002,,\n2002,B,active,,,+4930999999,25\n"
-            "2003,C,suspended,,2002,,\n2004,D,active,,+4930123456,,\n"
+            "b.csv": "number,name,state,aliases,forward_always,forward_busy,forward_after_s,"
+            "voicemail\n"
+            "2001,A,active,+4930123456,2002,,,\n2002,B,active,,,+4930999999,25,\n"
+            "2003,C,suspended,,2002,,,77\n2004,D,active,,+4930123456,,,\n2005,E,active,,,,,78\n"
         }
     )
     known = compile_for(load(directory), "pbx-1", {})["subscribers"]["forwards"]
@@ -173,6 +174,7 @@ def test_a_pbx_knows_who_forwards_and_where_to(write):
         "2001": {"always": "2002"},
         "2002": {"busy": "+4930999999", "after_s": 25},
         "2004": {"always": "2001"},
+        "2005": {"voicemail": "78"},
     }
 
 

@@ -60,12 +60,23 @@ class Opensips(Proxy):
     shm_mib: Annotated[int, Field(ge=64, le=65_536)] = 128
 
 
+class Voicemail(Component):
+    """extension: who calls it hears his own messages. message_s: the longest one. messages: in each
+    folder of a box. keep_days: for how long a message is kept, heard or not."""
+
+    extension: Annotated[str, Field(pattern=r"^\*\d{2}$")] = "*97"
+    message_s: Annotated[int, Field(ge=5, le=3600)] = 180
+    messages: Annotated[int, Field(ge=1, le=9999)] = 100
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 30
+
+
 class Asterisk(Component):
     qualify_s: Annotated[int, Field(ge=5, le=600)] = 30
     verbose: Annotated[int, Field(ge=0, le=5)] = 0
     max_calls: Annotated[int, Field(ge=1, le=10000)] = 500
     max_load: Annotated[float, Field(ge=0, le=64)] = 0
     tone_extension: Annotated[str, Field(pattern=r"^\*\d{2}$")] | None = "*44"
+    voicemail: Voicemail = Voicemail()
 
 
 class Failover(Component):

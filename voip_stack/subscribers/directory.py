@@ -46,7 +46,8 @@ class Directory:
 
     digest: of all that the database holds. rows, aliases: packed (voip_subscribers.pack), of
     COLUMNS and ALIAS_COLUMNS. record, dtls: numbers. lengths: of numbers, by their first digit.
-    forwards: {number: {kind: number, "after_s": seconds, where they are said}} of who is active.
+    forwards: {number: {kind: number, "after_s": seconds, "voicemail": box}} of who is active, as
+    far as they are said.
     """
 
     # Not a dataclass: pydantic would dump one.
@@ -111,14 +112,17 @@ def _forwards(rows: Iterable[tuple], aliases: dict[str, str]) -> dict[str, dict[
     """Of the active rows: where calls go instead, an E.164 number of ours as the number it is."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if row[_STATE] == "active" and any(row[_TARGETS]):
+        if row[_STATE] == "active" and (row[_BOX] or any(row[_TARGETS])):
             targets = zip(forwarding.KINDS, row[_TARGETS], strict=True)
             known = {kind: aliases.get(target, target) for kind, target in targets if target}
-            found[row[0]] = known | ({"after_s": row[_AFTER]} if row[_AFTER] else {})
+            rest = {"after_s": row[_AFTER], "voicemail": row[_BOX]}
+            found[row[0]] = known | {name: value for name, value in rest.items() if value}
     return found
 
 
-_STATE, _AFTER = (voip_subscribers.COLUMNS.index(name) for name in ("state", "forward_after_s"))
+_STATE, _AFTER, _BOX = (
+    voip_subscribers.COLUMNS.index(name) for name in ("state", "forward_after_s", "voicemail")
+)
 _TARGETS = slice(voip_subscribers.COLUMNS.index(f"forward_{forwarding.KINDS[0]}"), _AFTER)
 _INTEGERS = [voip_subscribers.COLUMNS.index(name) for name in ("max_calls", "forward_after_s")]
 
