@@ -124,16 +124,18 @@ def test_a_phone_redirects_no_call_outside(called, by_subscriber, pillar, target
     with called(MOVED, **_moved(target.format(**places))) as asked:
         code, reason = by_subscriber(MOVED)
         assert asked()
-    assert 400 <= code < 500, reason
+    assert 400 <= code < 700, reason
 
 
 def test_a_phone_redirects_a_call_inside(called, by_subscriber, pillar):
     """A redirection is followed: those before were not just ignored."""
     moved = _moved(f"sip:{PHONE}@{pillar.site.domain}")
     with called(PHONE) as reached, called(MOVED, **moved) as asked:
-        assert by_subscriber(MOVED) == [486, "Busy Here"]
+        code, _ = by_subscriber(MOVED)
         assert asked()
         assert reached()
+        # What it says is the first phone's side's, which has no other device.
+        assert code in (480, 486)
 
 
 @pytest.mark.parametrize("number", OUTSIDE)
