@@ -92,6 +92,8 @@ class Crowd:
                 try:
                     link = Link("tls", self.replies, self.heard)
                     self.links.append(await link.open(self.order.target, self.context, source))
+                    # At once, as a device does: a connection that says nothing is soon closed.
+                    await self._answers(link)
                 except OSError as error:
                     failed[type(error).__name__] += 1
 
@@ -105,13 +107,16 @@ class Crowd:
         room = asyncio.Semaphore(TOGETHER)
 
         async def one(link: Link) -> bool:
-            call_id = os.urandom(8).hex()
-            message = request(link, self.order.target, "OPTIONS", call_id)
             async with room:
-                return await link.answered(message, call_id, REPLY_S)
+                return await self._answers(link)
 
         answered = await asyncio.gather(*(one(link) for link in self.links))
         return {"connections": len(self.links), "answered": sum(answered)}
+
+    async def _answers(self, link: Link) -> bool:
+        call_id = os.urandom(8).hex()
+        message = request(link, self.order.target, "OPTIONS", call_id)
+        return await link.answered(message, call_id, REPLY_S)
 
     # -------------------------------------------------------------- registrations
 
