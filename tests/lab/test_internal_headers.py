@@ -66,5 +66,5 @@ def test_forged_ones_reach_nobody(proxy, ladders, captured):
     text = captured()
     # What the platform itself says of the call is there, once; of what was forged nothing.
     assert text.count(f"X-Voip-Proxy: {proxy.name}".encode()) >= 1
-    assert b"P-Asserted-Identity: <sip:1001@" in text
+    assert b'P-Asserted-Identity: "Reception" <sip:1001@' in text
     assert FORGED.encode() not in text
