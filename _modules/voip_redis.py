@@ -31,6 +31,20 @@ def __virtual__():
     return __virtualname__
 
 
+def endpoint(component="redis"):
+    """Return {address, port, name} of a Redis, {} where there is none.
+
+    name: of the host, which its certificate carries.
+    """
+    voip = __pillar__["voip"]
+    address = voip["endpoints"].get(component)
+    if not address:
+        return {}
+    hosts = voip["hosts"].values()
+    name = next((entry["fqdn"] for entry in hosts if entry.get("internal") == address), address)
+    return {"address": address, "port": voip["ports"][component]["redis"], "name": name}
+
+
 def users(component="redis"):
     """Return {host: rights}: who may use it, by pillar's roles and provisioned secrets."""
     voip = __pillar__["voip"]

@@ -2,6 +2,8 @@
 
 import re
 
+from voip_proxy import location_name
+
 FORWARDS = ("always", "busy", "no_answer", "unreachable")
 CODECS = {"PCMA": "alaw", "PCMU": "ulaw", "G722": "g722", "opus": "opus"}
 
@@ -55,8 +57,8 @@ def plan(voip):
     """Return all that the templates need beside addresses and ports.
 
     voip: pillar['voip'] of a PBX host. Gives codecs, patterns, forwards, boxes, proxies
-    ([{name, address, fqdn}]), daemons ([{name, port}]: what runs on each of them) and ways ([{name,
-    ports}]: where a callee is looked for, one after the other, when a call comes by that daemon).
+    ([{name, address, fqdn}]), daemons ([{name, port}]: what runs on each of them) and registrars
+    ([{name, host, address, port}]: where a callee may be, name as the proxies tell it).
     Raises ValueError when policy names no SRTP suite that Asterisk has.
     """
     routing = voip["routing"]
@@ -75,9 +77,16 @@ def plan(voip):
             if "sip" in host["roles"]
         ],
         "daemons": [{"name": name, "port": port} for name, port in ports.items()],
-        "ways": [
-            {"name": name, "ports": [port, *(other for other in ports.values() if other != port)]}
-            for name, port in ports.items()
+        "registrars": [
+            {
+                "name": location_name(name, daemon),
+                "host": name,
+                "address": host["internal"],
+                "port": port,
+            }
+            for name, host in sorted(voip["hosts"].items())
+            if "sip" in host["roles"]
+            for daemon, port in ports.items()
         ],
     }
 

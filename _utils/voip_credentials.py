@@ -51,9 +51,14 @@ KINDS = {
         used_as="voip_pooler.login",
         drain="voip_postgresql.drain",
     ),
-    # Authenticated connections outlive a change of the password; each new one asks the Vault.
+    # Of the proxies' link to it, which is started anew.
     "redis": Kind(
-        age="database", server="redis", accept="redis", takes="voip_redis.takes", has_users=False
+        age="database",
+        server="redis",
+        accept="redis",
+        takes="voip_redis.takes",
+        clients={"kamailio": "location"},
+        has_users=False,
     ),
     # Of the relays' link, which reads its file for each new connection.
     "callstore": Kind(

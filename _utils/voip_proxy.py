@@ -57,6 +57,13 @@ def shared_values(voip, component, config_dir):
         ("V_EXPIRES_DEFAULT", expires["default"]),
         ("V_EXPIRES_MAX", expires["max"]),
         ("V_MAX_CONTACTS", routing["max_contacts"]),
+        ("V_LOCATION_NAME", location_name(voip["self"]["name"], component)),
+        # The link to Redis, salt/location.
+        ("V_LOCATION_HOST", "127.0.0.1"),
+        ("V_LOCATION_PORT", settings["location_port"]),
+        # Told again within half of it, by whoever registers.
+        ("V_LOCATION_TOLD_S", expires["max"]),
+        ("V_LOCATION_KEPT_S", 2 * expires["max"]),
         ("V_FLOOD_WINDOW_S", pike["seconds"]),
         ("V_FLOOD_REQUESTS", pike["requests"]),
         ("V_FLOOD_BAN_S", pike["ban_s"]),
@@ -66,6 +73,11 @@ def shared_values(voip, component, config_dir):
         ("V_RETRY_AFTER_S", routing["retry_after_s"]),
         *media_flags(routing["srtp_suites"], bool(voip["self"].get("ipv6"))),
     ]
+
+
+def location_name(host, component):
+    """Return the name by which a proxy tells the others that it has devices of a number."""
+    return f"{host}/{component}"
 
 
 def invite_timeout_s(routing):

@@ -1,5 +1,6 @@
 # Kamailio: SIP proxy and registrar, and the subscribers that it knows.
 include:
+  - location
   - kamailio.installed
   - kamailio.certs
   - kamailio.configured

@@ -18,6 +18,8 @@ from voip_stack import vault
 from voip_stack.repair import state
 
 TOLD = "outages: what each proxy does meanwhile"
+# A scenario of tests/lab/scenarios/ringing.yaml.
+BOTH = "one device at each proxy, one answers"
 UNITS = {
     "database": ("devstack", "postgresql@*-main"),
     "redis": ("devstack", "redis-server"),
@@ -79,15 +81,20 @@ def again(answers, eventually):
     return lambda: eventually(works, 60, 1)
 
 
-def test_without_redis_nothing_is_missing(proxy, without, answers):
+def test_without_redis_nothing_is_missing(proxy, without, answers, ladders):
+    """Devices of one number at both proxies ring as well."""
+    (both,) = (item for item in scenarios.read() if item.name == BOTH)
     with phones(proxy=proxy.name) as dialogue:
         call(dialogue)
         with without("redis"):
             found, took_s = answers()
             talk(dialogue, 1.5)
-    with without("redis"), phones(proxy=proxy.name) as dialogue:
-        call(dialogue)
-        talk(dialogue, 1.5)
+    with without("redis"):
+        rang = ladders.play(both.devices, both.steps(), proxy.name)
+        with phones(proxy=proxy.name) as dialogue:
+            call(dialogue)
+            talk(dialogue, 1.5)
+    assert rang["failed"] is None
     assert {code for code, _ in found.values()} == {200}
     tell(TOLD, f"{proxy.name}, no Redis: registrations and calls as ever, {took_s:.1f} s")
 

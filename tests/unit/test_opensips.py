@@ -97,7 +97,8 @@ def test_policy_is_the_same(voip, values):
         for name, value in voip_proxy.shared_values(voip, "kamailio", voip_kamailio.CONFIG_DIR)
     }
     differing = {name for name, value in of_kamailio.items() if values[name] != value}
-    assert differing == {"V_TABLES_DIR", "V_TCP_WORKERS", "V_TLS_PORT", "V_WSS_PORT"}
+    own = {"V_TABLES_DIR", "V_TCP_WORKERS", "V_TLS_PORT", "V_WSS_PORT", "V_LOCATION_NAME"}
+    assert differing == own
 
 
 def test_both_count_the_same():

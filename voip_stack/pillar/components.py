@@ -46,6 +46,8 @@ class Proxy(Component):
     children: Annotated[int, Field(ge=1, le=64)] = 2
     tcp_workers: Annotated[int, Field(ge=1, le=128)] = 4
     pkg_mib: Annotated[int, Field(ge=8, le=1024)] = 16
+    # Of the loopback interface, so in no list of listeners: the link to Redis, one for both.
+    location_port: Annotated[int, Field(ge=1024, le=65535)] = 6382
     database: Pooler = Pooler()
 
 
