@@ -6,7 +6,6 @@ Root; no dunders. What to build for is decided in voip_kernel.
 import os
 import re
 import shutil
-import tempfile
 
 import voip_files
 import voip_kernel
@@ -22,6 +21,8 @@ _MODULES = "/lib/modules"
 _LOGS = "/var/log/voip-stack"
 _SOURCES = "/usr/src"
 _STAMPS = "/var/lib/voip-stack/rtpengine-module"
+# Always the same: a file's name is in what is compiled, and the same source gives the same module.
+_PLAIN = "/var/lib/voip-stack/rtpengine-build"
 
 
 def headers(release):
@@ -117,23 +118,25 @@ def _dkms_logs(version, release):
 
 
 def _plainly(release, version):
-    with tempfile.TemporaryDirectory(prefix="rtpengine-module-") as room:
-        source = os.path.join(room, "source")
-        shutil.copytree(f"{_SOURCES}/rtpengine-{version}", source)
+    shutil.rmtree(_PLAIN, ignore_errors=True)
+    try:
+        shutil.copytree(f"{_SOURCES}/rtpengine-{version}", _PLAIN)
         argv = [
-            "make", f"-j{os.cpu_count()}", "-C", _tree(release), f"M={source}",
+            "make", f"-j{os.cpu_count()}", "-C", _tree(release), f"M={_PLAIN}",
             f"RTPENGINE_VERSION={version}", "modules",
         ]  # fmt: skip
         done = run(argv, BUILD_S)
         said = done.stdout + done.stderr
         voip_files.write(log_path(release), said, 0o644)
-        made = os.path.join(source, f"{MODULE}.ko")
+        made = os.path.join(_PLAIN, f"{MODULE}.ko")
         if done.returncode or not os.path.exists(made):
             raise _failed(release, said)
         _sign(made, f"{_tree(release)}/scripts/sign-file")
         target = os.path.join(_MODULES, release, "updates/voip")
         os.makedirs(target, mode=0o755, exist_ok=True)
         shutil.copyfile(made, f"{target}/{MODULE}.ko")
+    finally:
+        shutil.rmtree(_PLAIN, ignore_errors=True)
     must(["depmod", release], "depmod")
 
 

@@ -2,7 +2,8 @@
 
 Kept in the cache by what it is made from. What the state under test installs is only downloaded, so
 that the machine needs no network; apt knows no other package, because it reads its lists at every
-run. Two kernels are there: the newest, and the one before it. For each there is also a machine that
+run. Two kernels are there: the newest, and the one before it. What the compiler gives for the
+newest is known already (compiled.py). For each kernel there is also a machine that
 has booted and loaded Salt, frozen: thawing takes seconds.
 """
 
@@ -22,15 +23,18 @@ from voip_stack.packages.mirror import Mirror, host_mirror
 from voip_stack.problem import Problem
 from voip_stack.providers.lab import images
 from voip_stack.up import machine
+from voip_stack.vm import compiled
 from voip_stack.vm.machine import Machine, command, copy
 
-REVISION = "2"
+REVISION = "3"
 META = "linux-image-cloud-amd64"
 SIZE = "4G"
 # Debian packages that the host needs.
 PACKAGES = ("qemu-system-x86", "e2fsprogs", "mmdebstrap")
 # There before the state runs. The compiler comes with dkms; the headers of every kernel share most.
-INSTALLED = ("initramfs-tools", "udev", "kmod", "dkms", "rtpengine-daemon", "keepalived")
+INSTALLED = (
+    "initramfs-tools", "udev", "kmod", "dkms", "ccache", "rtpengine-daemon", "keepalived",
+)  # fmt: skip
 # What the state is to install itself; on a host whose kernel is upgraded it is there already.
 OFFERED = ("rtpengine-kernel-dkms", "rtpengine-iptables", "iptables", "linux-headers-cloud-amd64")
 AGENT_FILE = Path(__file__).parent / "guest/agent.py"
@@ -62,8 +66,9 @@ common=linux-headers-$(echo "$new" | sed 's/-cloud-amd64$//')-common
 touch /etc/dkms/no-autoinstall
 $apt install linux-image-$new linux-image-$old linux-headers-$old $common $(
     apt-cache depends linux-headers-$new | sed -n 's/.*Depends: \\(linux-kbuild.*\\)/\\1/p')
-rm /etc/dkms/no-autoinstall
 $apt install --download-only {offered} linux-headers-$new
+{compile}
+rm /etc/dkms/no-autoinstall
 {{ dpkg-query -W -f '${{Package}}\n'; ls /var/cache/apt/archives | sed -n 's/_.*//p'
    echo {meta}; }} > /names
 for list in /var/lib/apt/lists/*_Packages; do
@@ -128,7 +133,7 @@ def ensure(logs: Path) -> Image:
         raise Problem("A machine under qemu needs root to make its image")
     cache, mirror = Cache(), host_mirror()
     kind = images.Kind("bookworm", True)
-    parts = (AGENT, AGENT_FILE, _INSTALL, *INSTALLED, *OFFERED)
+    parts = (AGENT, AGENT_FILE, _INSTALL, compiled.SCRIPT, *INSTALLED, *OFFERED)
     key = digest(REVISION, images.key(kind, mirror), *parts)
 
     def make(directory: Path) -> None:
@@ -174,7 +179,9 @@ def _make(directory: Path, base: Path, mirror: Mirror, log: Path) -> None:
     policy = root / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
-    script = _INSTALL.format(installed=" ".join(INSTALLED), meta=META, offered=" ".join(OFFERED))
+    script = _INSTALL.format(
+        installed=" ".join(INSTALLED), meta=META, offered=" ".join(OFFERED), compile=compiled.SCRIPT
+    )
     inside = f'mount -t proc proc {root}/proc && exec chroot {root} sh -euc "$SCRIPT"'
     run_logged(
         ["env", f"SCRIPT={script}", "unshare", "--mount", "--pid", "--fork", "--kill-child",
@@ -199,7 +206,7 @@ def _make(directory: Path, base: Path, mirror: Mirror, log: Path) -> None:
 def _configure(root: Path) -> None:
     units = root / "etc/systemd/system"
     (units / "voip-test.service").write_text(AGENT)
-    (root / "opt/voip-test").mkdir()
+    (root / "opt/voip-test").mkdir(exist_ok=True)
     shutil.copyfile(AGENT_FILE, root / "opt/voip-test/agent.py")
     wanted = units / "sysinit.target.wants"
     wanted.mkdir(exist_ok=True)
