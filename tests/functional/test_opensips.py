@@ -26,6 +26,8 @@ from tests.functional.postgresql_server import Server  # noqa: E402
 from tests.lab import sip_probe  # noqa: E402
 
 SUITE = "bookworm"
+# Debian's, for cachedb_redis: what a machine with a lab does not have itself.
+LIBRARIES = ("libhiredis0.14",)
 SCHEMA = CHECKOUT / "salt/kamailio/files/schema"
 DOMAIN, NUMBER, PASSWORD = "voip.test", "1001", "of nobody else"
 RELOADS = 105
@@ -40,10 +42,14 @@ def package(tmp_path_factory):
     packages = sorted(directory.glob(f"opensips*_{arch}.deb")) if directory else []
     if not packages:
         pytest.fail("no package opensips here: set VOIP_LOCAL_DEBS", pytrace=False)
-    root = tmp_path_factory.mktemp("opensips")
-    for item in packages:
+    root, fetched = tmp_path_factory.mktemp("opensips"), tmp_path_factory.mktemp("libraries")
+    subprocess.run(["apt-get", "-q", "download", *LIBRARIES], cwd=fetched, check=True)
+    for item in [*packages, *fetched.glob("*.deb")]:
         subprocess.run(["dpkg", "-x", item, root], check=True)
-    return root
+    (libraries,) = root.glob("usr/lib/*-linux-gnu*")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LD_LIBRARY_PATH", str(libraries))
+        yield root
 
 
 @pytest.fixture(scope="module")
