@@ -63,7 +63,7 @@ def costs(bursts: dict[str, Burst]) -> dict[str, Cost]:
 
 
 def measure(
-    machines: Machines, machine: Machine, rounds: int = 2, seconds: float = 1.5, calls: int = 10
+    machines: Machines, machine: Machine, rounds: int = 2, seconds: float = 1.0, calls: int = 10
 ) -> dict[str, Burst]:
     """{burst: Burst} in a machine whose RTPEngine forwards in the kernel.
 

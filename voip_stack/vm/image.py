@@ -24,13 +24,13 @@ from voip_stack.problem import Problem
 from voip_stack.providers.lab import images
 from voip_stack.up import machine
 from voip_stack.vm import compiled
-from voip_stack.vm.machine import Machine, command, copy
+from voip_stack.vm.machine import Machine, command
 
 REVISION = "3"
 META = "linux-image-cloud-amd64"
 SIZE = "4G"
 # Debian packages that the host needs.
-PACKAGES = ("qemu-system-x86", "e2fsprogs", "mmdebstrap")
+PACKAGES = ("qemu-system-x86", "qemu-utils", "e2fsprogs", "mmdebstrap")
 # There before the state runs. The compiler comes with dkms; the headers of every kernel share most.
 INSTALLED = (
     "initramfs-tools", "udev", "kmod", "dkms", "ccache", "rtpengine-daemon", "keepalived",
@@ -160,7 +160,8 @@ def frozen(image: Image, release: str, room: Path) -> Frozen:
 
     def make(directory: Path) -> None:
         kept = Frozen(directory)
-        copy(image.disk, kept.disk)
+        argv = ["cp", "--sparse=always", str(image.disk), str(kept.disk)]  # its holes stay holes
+        subprocess.run(argv, check=True)
         with Machine(image.boot(release), kept.disk, room) as booted:
             # Reads and compiles what every run needs, with nothing of the checkout.
             booted.shell("mkdir -p /opt/voip-test/salt /opt/voip-test/pillar")

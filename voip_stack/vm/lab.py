@@ -10,7 +10,7 @@ from typing import Any
 from voip_stack.problem import Problem
 from voip_stack.vm import image as images
 from voip_stack.vm import payload
-from voip_stack.vm.machine import Machine, copy
+from voip_stack.vm.machine import LAYER, Machine, layer
 
 # The networks of media-1 with one neighbour each: all inside the machine.
 NETWORKS = """
@@ -50,7 +50,7 @@ class Machines:
             machine = Machine(boot, disk, room)
         else:
             kept = images.frozen(self.image, release, self._room())
-            machine = Machine(boot, copy(kept.disk, room / "disk.img"), room, kept.memory)
+            machine = Machine(boot, layer(kept.disk, room / f"disk.{LAYER}"), room, kept.memory)
         with machine:
             machine.unpack(self.payload.archive)
             machine.shell(self._networks())
@@ -58,8 +58,7 @@ class Machines:
 
     def fork(self, machine: Machine) -> Machine:
         """A machine that goes on from where this one is, once it is entered."""
-        room = self._room()
-        return machine.fork(room / "disk.img", room)
+        return machine.fork(self._room())
 
     @contextmanager
     def converged(self, release: str) -> Iterator[Machine]:

@@ -1,6 +1,6 @@
 """A machine with a kernel of its own: qemu without KVM, without any network card.
 
-It is driven over a virtio port by guest/agent.py. Whatever it writes goes to a copy of the disk
+It is driven over a virtio port by guest/agent.py. Whatever it writes goes to a layer on the disk
 that ends with it.
 """
 
@@ -22,6 +22,8 @@ from voip_stack.vm.qmp import Monitor
 BOOT_S = 600
 SLOW_S = 900
 CPUCLOCK_SCHED = 2
+# The format of a disk that is a layer on another one, and the end of its file's name.
+LAYER = "qcow2"
 APPEND = "root=/dev/vda rw console=ttyS0 quiet mitigations=off net.ifnames=0 tsc=reliable"
 PYTHON = "/opt/voip-minion/bin/python"
 
@@ -41,7 +43,7 @@ def command(room: Path, kernel: Path, initrd: Path, disk: Path) -> list[str]:
         "-smp", "1", "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none",
         "-nic", "none", "-no-reboot", "-kernel", str(kernel), "-initrd", str(initrd),
         "-append", APPEND,
-        "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
+        "-drive", f"file={disk},format={_format(disk)},if=virtio,cache=unsafe",
         "-serial", f"file:{room}/console.log", "-device", "virtio-rng-pci",
         "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=p,name=voip.test",
         "-chardev", f"socket,id=p,path={room}/port,server=on,wait=off",
@@ -49,11 +51,15 @@ def command(room: Path, kernel: Path, initrd: Path, disk: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def copy(source: Path, target: Path) -> Path:
-    """Copy a disk: its holes stay holes."""
-    argv = ["cp", "--sparse=always", "--reflink=auto", str(source), str(target)]
-    subprocess.run(argv, check=True)
+def layer(base: Path, target: Path) -> Path:
+    """A disk that starts as `base` and holds what is written: `base` must stay as it is."""
+    argv = ["qemu-img", "create", "-q", "-f", LAYER, "-b", str(base), "-F", _format(base)]
+    subprocess.run([*argv, str(target)], check=True)
     return target
+
+
+def _format(disk: Path) -> str:
+    return LAYER if disk.suffix == f".{LAYER}" else "raw"
 
 
 class Machine:
@@ -71,7 +77,9 @@ class Machine:
         if self.memory:
             argv += ["-incoming", f"exec:cat '{self.memory}'"]
         self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *argv], stdin=subprocess.DEVNULL
+            ["setpriv", "--pdeathsig", "KILL", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
         )
         try:
             self._connect()
@@ -121,18 +129,16 @@ class Machine:
             qemu.freeze(memory)
         self.stop()
 
-    def fork(self, disk: Path, room: Path) -> Machine:
-        """A machine that goes on from here, beside this one, once it is entered.
-
-        disk: where its copy of the disk is put.
-        """
+    def fork(self, room: Path) -> Machine:
+        """A machine that goes on from here, beside this one, once it is entered."""
         self.run("sync")
-        memory = room / "memory"
+        memory, before = room / "memory", self.disk
         with Monitor(self.room / "qmp") as qemu:
+            self.disk = before.with_name(f"{before.stem}-{room.name}.{LAYER}")
+            qemu.add_layer(self.disk)
             qemu.freeze(memory)
-            copy(self.disk, disk)
             qemu.thaw()
-        return Machine(self.boot, disk, room, memory)
+        return Machine(self.boot, layer(before, room / f"disk.{LAYER}"), room, memory)
 
     def cpu_s(self) -> float:
         """CPU seconds that qemu has used: what the machine's work costs, whoever else runs here."""

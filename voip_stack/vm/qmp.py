@@ -50,6 +50,12 @@ class Monitor:
         self.do("migrate", uri=f"exec:cat > '{file}'")
         self._until("query-migrate", {"completed"}, {"failed", "cancelled"})
 
+    def add_layer(self, disk: Path) -> None:
+        """Stop the machine; what the first disk is written from then on goes to a new file."""
+        self.do("stop")
+        self.do("blockdev-snapshot-sync", device="virtio0", format="qcow2",
+                **{"snapshot-file": str(disk)})  # fmt: skip
+
     def thaw(self) -> None:
         """Go on where `freeze` stopped, in a qemu that was started with -incoming."""
         self._until("query-status", {"paused", "postmigrate"}, {"internal-error"})
