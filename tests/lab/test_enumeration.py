@@ -27,6 +27,11 @@ def refusals(ask, tell_proxy, pillar):
     source, limit = str(pillar.hosts["client-1"].external), pillar.toll.auth_failures.source
     passwords = vault.subscriber_passwords(KNOWN)
 
+    def forget():
+        # A ban that is lifted takes the source's wrong passwords with it.
+        ask("guess", count=limit + 1, users=["199999"])
+        tell_proxy("unban", source)
+
     def one():
         half = limit // 2 - 1
         users = [KNOWN[number % len(KNOWN)] for number in range(half)]
@@ -34,15 +39,16 @@ def refusals(ask, tell_proxy, pillar):
         random.shuffle(users)
         found = ask("time_refusals", users=users)["times"]
         assert {code for _, code, _ in found} == {403}
-        # A ban that is lifted takes the source's wrong passwords with it, a right one the user's.
-        ask("guess", count=limit - len(found), users=["199999"])
-        tell_proxy("unban", source)
+        forget()
+        # A right one takes the user's.
         for user in KNOWN:
             done = ask("register", user=user, password=passwords[user], expires=0)
             assert done["statuses"][-1] == [200, "OK"]
         return [(user in KNOWN, took_s) for user, _, took_s in found]
 
-    return one
+    forget()
+    yield one
+    tell_proxy("unban", source)
 
 
 def area(known, unknown):
