@@ -35,8 +35,9 @@ SEED = 4475
 # Of the time between two logins: the calls' user agents register as well.
 SPARE = 1.2
 # Before memory is measured the first time: so many mutations, so that what only the first ones take
-# has been taken. A tenth of the run, and no fewer than these.
-WARM_UP = 3000
+# has been taken: of a daemon that has just started, each process still gets pages of its own. A tenth
+# of the run, and no fewer than these.
+WARM_UP = 10000
 # What an attack takes at most, by its mutations: the attacker gives way to everybody else.
 LIMIT_S, LIMIT_EACH_S = 600.0, 0.05
 # In the guest: what runs there.
