@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from voip_stack.malformed import WHOLE
+
 MINUTES = {"certificates": 30.0, "sealed": 10.0}
 
 
@@ -28,7 +30,7 @@ def soak(
     messages: Annotated[
         int,
         typer.Option("--messages", min=1000, help="malformed: mutations; a tenth as many logins."),
-    ] = 100_000,
+    ] = WHOLE,
     proxy: Annotated[
         str, typer.Option("--proxy", help="malformed: the one that is attacked and called by.")
     ] = "kamailio",

@@ -2,3 +2,6 @@
 
 `attacker` and `mutation` run in the lab's outside guest too, with the standard library alone.
 """
+
+# Mutations of a whole run; what is shorter is a look.
+WHOLE = 100_000

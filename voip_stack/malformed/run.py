@@ -34,10 +34,9 @@ SLOW = 50
 SEED = 4475
 # Of the time between two logins: the calls' user agents register as well.
 SPARE = 1.2
-# Before memory is measured the first time: so many mutations, so that what only the first ones take
-# has been taken: of a daemon that has just started, each process still gets pages of its own. A tenth
-# of the run, and no fewer than these.
-WARM_UP = 10000
+# Before memory is measured the first time: so many mutations, and a tenth as many bad logins, so
+# that what only the first ones take has been taken. A tenth of the run, and no fewer than these.
+WARM_UP = 3000
 # What an attack takes at most, by its mutations: the attacker gives way to everybody else.
 LIMIT_S, LIMIT_EACH_S = 600.0, 0.05
 # In the guest: what runs there.
@@ -110,7 +109,8 @@ class _Attack:
 
     def warm_up(self, report: Report) -> None:
         with self.steps.step("Warm up") as step:
-            order = self._order(max(WARM_UP, report.messages // 10), report.logins // 10, SEED + 1)
+            messages = max(WARM_UP, report.messages // 10)
+            order = self._order(messages, messages // 10, SEED + 1)
             self._attack(order | {"slow_wait": False})
             self._forgive()
             report.before = self._settled()
