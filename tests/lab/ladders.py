@@ -29,8 +29,6 @@ class Ladders:
     ):
         self.provider, self.link, self.passwords = provider, link, passwords
         self.relays, self.domain = relays, domain
-        for name in ("sip_probe.py", "sip_ladder.py"):
-            provider.put("client-1", f"{ROOM}/{name}", (HERE / name).read_bytes())
 
     def play(
         self,
@@ -45,6 +43,9 @@ class Ladders:
             "devices": {name: self._device(given, proxy) for name, given in devices.items()},
             "steps": steps,
         }
+        # Each time: the guest may have been started anew.
+        for name in ("sip_probe.py", "sip_ladder.py"):
+            self.provider.put("client-1", f"{ROOM}/{name}", (HERE / name).read_bytes())
         argv = ["python3", f"{ROOM}/sip_ladder.py"]
         done = self.provider.run(
             "client-1", argv, stdin=json.dumps(order).encode(), timeout=DEADLINE_S
