@@ -34,8 +34,8 @@ SLOW = 50
 SEED = 4475
 # Of the time between two logins: the calls' user agents register as well.
 SPARE = 1.2
-# Before memory is measured the first time: so many mutations, and a tenth as many bad logins, so
-# that what only the first ones take has been taken. A tenth of the run, and no fewer than these.
+# Before memory is measured the first time: so many mutations, so that what only the first ones take
+# has been taken. A tenth of the run, and no fewer than these.
 WARM_UP = 3000
 # What an attack takes at most, by its mutations: the attacker gives way to everybody else.
 LIMIT_S, LIMIT_EACH_S = 600.0, 0.05
@@ -110,7 +110,7 @@ class _Attack:
     def warm_up(self, report: Report) -> None:
         with self.steps.step("Warm up") as step:
             messages = max(WARM_UP, report.messages // 10)
-            order = self._order(messages, messages // 10, SEED + 1)
+            order = self._order(messages, report.logins // 10, SEED + 1)
             self._attack(order | {"slow_wait": False})
             self._forgive()
             report.before = self._settled()
