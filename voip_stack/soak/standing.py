@@ -1,7 +1,6 @@
 """Calls one after the other while something else goes on, by user agents that stay registered.
 
-Who is there already calls and is called: what a storm of registrations has to leave alone. Of calls
-whose devices register first, see voip_stack/call/meanwhile.py.
+Who is there already calls and is called: what a storm of registrations has to leave alone.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from typing import Any
 
-from voip_stack.call import meanwhile
 from voip_stack.call.deployed import deployed
 from voip_stack.call.dialogue import CALLEE, CALLER, Dialogue
 from voip_stack.call.failure import CallError
@@ -24,14 +22,21 @@ from voip_stack.pillar import Pillar
 from voip_stack.problem import Problem
 from voip_stack.soak.calls import PORTS_EACH, PORTS_FROM, look
 
-# The step at which a call that was set up, and kept up, was not heard: as meanwhile.MEASURED.
+CALL_S = 2.0
+# For the last one to end.
+END_S = 60.0
+# The step at which a call that was set up, and kept up, was not heard. A machine that proxies, user
+# agents and a load share may starve a user agent.
 AUDIO = "audio"
 
 
 @contextmanager
 def calls(pillar: Pillar) -> Iterator[list[dict[str, Any]]]:
-    """As `meanwhile.calls`; everybody is registered once the block begins. Problem where not."""
-    first, second = meanwhile.numbers(pillar)
+    """Calls are made while the block lasts: [{from, to, ok, step, reason}], whole at its end.
+
+    Everybody is registered once the block begins. Problem where not.
+    """
+    first, second = [item.number for item in pillar.subscribers][:2]
     made: list[dict[str, Any]] = []
     stop = threading.Event()
     with ExitStack() as stack:
@@ -51,7 +56,7 @@ def calls(pillar: Pillar) -> Iterator[list[dict[str, Any]]]:
             yield made
         finally:
             stop.set()
-            calling.join(meanwhile.END_S)
+            calling.join(END_S)
 
 
 def _make(pairs: Sequence[_Pair], stop: threading.Event, made: list[dict[str, Any]]) -> None:
@@ -127,7 +132,7 @@ class _Pair:
         dialogue.call(f"sip:{self.plan.callee}@{self.plan.domain}")
         dialogue.start_tones()
         before, unheard = dialogue.states(), None
-        dialogue.hold(meanwhile.CALL_S)
+        dialogue.hold(CALL_S)
         try:
             look(dialogue, before)
         except CallError as error:
