@@ -27,6 +27,29 @@ from voip_stack.testing import bring_up
 PROBE = Path(__file__).with_name("sip_probe.py").read_bytes()
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """Who was shut out when a test failed is told with it, and let in again: the next one's phones
+    come from the same address."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        report.sections.append(("shut out by the proxies", _let_in()))
+
+
+def _let_in():
+    """What each proxy said of its bans, before they were lifted."""
+    said = []
+    for proxy in PROXIES:
+        try:
+            for ban in client.call("sip-1", f"{proxy.name}.bans"):
+                said.append(f"{proxy.name}: {ban}")
+                client.call("sip-1", f"{proxy.name}.unban", ban["source"])
+        except Exception as problem:  # the lab itself may be what failed
+            said.append(f"{proxy.name}: {problem}")
+    return "\n".join(said) or "nobody"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def lab(request):
     """Not before pytest starts: whatever runs before has the CPU for itself."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from voip_stack.vm import cost
 from voip_stack.vm.cost import PATHS, PROFILES, Burst, cheapest, costs
 from voip_stack.vm.machine import MachineError
 
@@ -41,6 +42,44 @@ def test_what_nobody_forwards_is_taken_off():
         for profile in PROFILES
         for path in PATHS
     }
-    for cost in costs(bursts).values():
-        assert (cost.kernel_us, cost.user_us) == (pytest.approx(100), pytest.approx(500))
-        assert cost.ratio == pytest.approx(5)
+    for each in costs(bursts).values():
+        assert (each.kernel_us, each.user_us) == (pytest.approx(100), pytest.approx(500))
+        assert each.ratio == pytest.approx(5)
+
+
+def attempts(monkeypatch, *found):
+    """What each `measure` answers in turn; the list of those that nobody asked for."""
+    left = list(found)
+
+    def measure(machines, machine):
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(cost, "measure", measure)
+    return left
+
+
+def every(kernel_s):
+    return {"straight": burst(0.2)} | {
+        f"{profile} {path}": burst({"kernel": kernel_s, "user": 1.0}[path])
+        for profile in PROFILES
+        for path in PATHS
+    }
+
+
+def test_a_busy_host_is_asked_again(monkeypatch):
+    left = attempts(monkeypatch, every(0.9), MachineError("lost"), every(0.3), every(0.8))
+    found = cost.measure_until(None, None, ratio=3, attempts=4)
+    assert [item.ratio for item in costs(found).values()] == [pytest.approx(8)] * 2
+    assert len(left) == 1
+
+
+def test_what_is_never_reached_is_told_as_it_is(monkeypatch):
+    attempts(monkeypatch, every(0.9), every(0.8))
+    found = cost.measure_until(None, None, ratio=3, attempts=2)
+    assert all(item.ratio < 3 for item in costs(found).values())
+    attempts(monkeypatch, MachineError("lost"))
+    with pytest.raises(MachineError, match="lost"):
+        cost.measure_until(None, None, ratio=3, attempts=1)
