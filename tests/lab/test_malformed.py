@@ -13,8 +13,8 @@ import pytest
 from voip_stack import paths
 
 VOIP = str(paths.checkout() / "voip")
-# Of both proxies together: 10,000 mutations and 1,000 bad logins.
-MESSAGES = 5000
+# Of both proxies together: 6,000 mutations and 600 bad logins.
+MESSAGES = 3000
 
 
 @pytest.fixture(scope="module")

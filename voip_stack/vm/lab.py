@@ -10,7 +10,8 @@ from typing import Any
 from voip_stack.problem import Problem
 from voip_stack.vm import image as images
 from voip_stack.vm import payload
-from voip_stack.vm.machine import LAYER, Machine, layer
+from voip_stack.vm.machine import Machine, layer
+from voip_stack.vm.qmp import LAYER
 
 # The networks of media-1 with one neighbour each: all inside the machine.
 NETWORKS = """

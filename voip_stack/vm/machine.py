@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from voip_stack.vm.guest import event as guest_event
-from voip_stack.vm.qmp import Monitor
+from voip_stack.vm.qmp import LAYER, Monitor
 
 # Deadlines for a machine that is emulated on a host with other work; nobody waits for them.
 BOOT_S = 600
 SLOW_S = 900
 CPUCLOCK_SCHED = 2
-# The format of a disk that is a layer on another one, and the end of its file's name.
-LAYER = "qcow2"
 APPEND = "root=/dev/vda rw console=ttyS0 quiet mitigations=off net.ifnames=0 tsc=reliable"
 PYTHON = "/opt/voip-minion/bin/python"
 

@@ -10,6 +10,8 @@ from typing import Any
 
 ANSWER_S = 30
 MIGRATE_S = 300
+# The format of a disk that is a layer on another one, and the end of its file's name.
+LAYER = "qcow2"
 
 
 class MonitorError(RuntimeError):
@@ -53,7 +55,7 @@ class Monitor:
     def add_layer(self, disk: Path) -> None:
         """Stop the machine; what the first disk is written from then on goes to a new file."""
         self.do("stop")
-        self.do("blockdev-snapshot-sync", device="virtio0", format="qcow2",
+        self.do("blockdev-snapshot-sync", device="virtio0", format=LAYER,
                 **{"snapshot-file": str(disk)})  # fmt: skip
 
     def thaw(self) -> None:
