@@ -134,6 +134,11 @@ def pool_used():
     return int(rpc("core.shmmem")["real_used"])
 
 
+def pool_size():
+    """Return the bytes of that memory in all."""
+    return int(rpc("core.shmmem")["total"])
+
+
 def bans(timeout_s=5):
     """Return who is shut out: [{source, reason, left_s}], see `voip_proxy.bans`."""
     try:

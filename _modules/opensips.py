@@ -113,6 +113,11 @@ def pool_used():
     return _statistics("shmem")["real_used_size"]
 
 
+def pool_size():
+    """Return the bytes of that memory in all."""
+    return _statistics("shmem")["total_size"]
+
+
 def _statistics(group):
     found = mi("get_statistics", statistics=[f"{group}:"])
     return {name.partition(":")[2]: int(value) for name, value in found.items()}

@@ -71,7 +71,6 @@ def _values(voip, config_dir):
         ("V_INVITE_TIMEOUT_MS", invite_timeout_s(routing) * 1000),
         ("V_SOURCE_CONNECTIONS", voip["toll"]["connections_per_source"]),
         *_size_values(voip["kamailio"]),
-        *_storm_values(routing["registrations"]),
     ]
 
 
@@ -84,15 +83,6 @@ def _size_values(settings):
         ("V_READ_BUFFER", sizes["read_buffer_bytes"]),
         ("V_CONNECTION_QUEUE", sizes["connection_queue_bytes"]),
         ("V_ALL_QUEUES", sizes["queues_bytes"]),
-    ]
-
-
-def _storm_values(allowed):
-    return [
-        ("V_ALL_REGISTERS", allowed["per_second"]),
-        ("V_SOURCE_REGISTERS", allowed["per_source"]),
-        ("V_SPREAD_S", allowed["spread_s"]),
-        ("V_LONGEST_WAIT_S", allowed["longest_wait_s"]),
     ]
 
 

@@ -67,6 +67,7 @@ def shared_values(voip, component, config_dir):
         ("V_FLOOD_WINDOW_S", pike["seconds"]),
         ("V_FLOOD_REQUESTS", pike["requests"]),
         ("V_FLOOD_BAN_S", pike["ban_s"]),
+        *_storm_values(routing["registrations"]),
         *_toll_values(voip["toll"]),
         ("V_SCANNERS", "|".join(routing["scanners"])),
         ("V_PROBE_INTERVAL_S", routing["probe_interval_s"]),
@@ -87,6 +88,15 @@ def invite_timeout_s(routing):
     be there first. More than three minutes, as RFC 3261 16.6 (11) has it.
     """
     return max(181, 3 * routing["ring_timeout_s"])
+
+
+def _storm_values(allowed):
+    return [
+        ("V_ALL_REGISTERS", allowed["per_second"]),
+        ("V_SOURCE_REGISTERS", allowed["per_source"]),
+        ("V_SPREAD_S", allowed["spread_s"]),
+        ("V_LONGEST_WAIT_S", allowed["longest_wait_s"]),
+    ]
 
 
 def _toll_values(toll):

@@ -396,3 +396,54 @@ def test_a_flood_is_dropped_for_a_while(link, daemon):
     assert [(row["source"], row["reason"]) for row in control.bans()] == [(OUTSIDE, "flood")]
     assert control.unban(OUTSIDE) is True
     assert control.bans() == []
+
+
+# -------------------------------------------------------------------- registrations past the rate
+
+
+def test_registrations_past_the_rate_of_a_source_get_a_turn(link, daemon):
+    """Some for each second that passes; the others are told when to come back, in turn."""
+    allowed = daemon.voip["routing"]["registrations"]
+    most, count = allowed["per_source"], 5 * allowed["per_source"]
+    source, shed = "127.0.0.8", control.counters()["registrations_shed"]
+    crowd = link(source=source)
+    began = time.monotonic()
+    for _ in range(count):
+        crowd.send(sip_probe.build(crowd, "REGISTER", f"sip:{DOMAIN}", NUMBER, DOMAIN))
+    replies = [crowd.final() for _ in range(count)]
+    seconds = time.monotonic() - began
+    codes = [sip_probe.status(reply)[0] for reply in replies]
+    assert most <= codes.count(401) <= most * (seconds + 2)
+    waits = [
+        int(sip_probe.header(reply, "Retry-After")) for reply in replies if " 503 " in reply[:13]
+    ]
+    assert len(waits) == codes.count(503) == count - codes.count(401)
+    assert control.counters()["registrations_shed"] == shed + len(waits)
+    assert min(waits) >= 1
+    # Behind the last one are the turns of all before it.
+    assert (len(waits) - 1) // most < max(waits) <= len(waits) // most + 1 + allowed["spread_s"]
+    assert control.bans() == []
+    assert sip_probe.do_request(crowd, DOMAIN)["status"] == [200, "OK"]
+    other = sip_probe.do_register(link(source="127.0.0.9"), DOMAIN, NUMBER, PASSWORD)
+    assert [code for code, _ in other["statuses"]] == [401, 200]
+
+
+def test_no_turn_is_further_away_than_the_longest_wait(link, daemon):
+    allowed = daemon.voip["routing"]["registrations"]
+    source = "127.0.0.10"
+    for queue in (f"register/{source}", f"answer/{source}"):
+        turn = f"{int(time.time()) + allowed['longest_wait_s'] + 5} 0"
+        control.mi("cache_store", system="local:turn", attr=queue, value=turn)
+    crowd = link(source=source)
+    for _ in range(3 * allowed["per_source"]):
+        crowd.send(sip_probe.build(crowd, "REGISTER", f"sip:{DOMAIN}", NUMBER, DOMAIN))
+    replies = [crowd.final() for _ in range(3 * allowed["per_source"])]
+    waits = [
+        int(sip_probe.header(reply, "Retry-After")) for reply in replies if " 503 " in reply[:13]
+    ]
+    assert waits
+    assert (
+        allowed["longest_wait_s"]
+        < max(waits)
+        <= allowed["longest_wait_s"] + 6 + allowed["spread_s"]
+    )

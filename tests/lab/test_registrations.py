@@ -1,4 +1,4 @@
-"""Many registrations at once: told to wait, then let in; a restart of the proxy forgets none.
+"""Many registrations at once, at each proxy: told to wait, then let in; its restart forgets none.
 
 `./voip bench registrations` is the test: 100,000 contacts are run by hand.
 """
@@ -17,9 +17,10 @@ CONTACTS = 40
 
 
 @pytest.fixture(scope="module")
-def found():
+def found(proxy):
     """{name: value} of the bench with few contacts, all of one address."""
-    argv = [VOIP, "bench", "registrations", "--contacts", str(CONTACTS), "--json"]
+    argv = [VOIP, "bench", "registrations", "--contacts", str(CONTACTS), "--proxy", proxy.name]
+    argv.append("--json")
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=600)
     print(done.stderr)
     assert done.returncode == 0, done.stderr
@@ -46,8 +47,9 @@ def test_a_restart_comes_back_with_its_contacts(found):
     assert found["after it"] == found["contacts before a restart"]
 
 
-def test_nobody_was_taken_for_a_flood_and_nothing_is_left(found, salt, on):
-    assert salt("sip-1", "kamailio.bans") == []
-    query = "select count(*) from location where user_agent = 'voip-bench-registrations'"
+def test_nobody_was_taken_for_a_flood_and_nothing_is_left(found, proxy, tell_proxy, on):
+    assert tell_proxy("bans") == []
+    of_bench = f"{proxy.locations} where user_agent = 'voip-bench-registrations'"
+    query = f"select count(*) from {of_bench}"  # noqa: S608
     argv = ["runuser", "-u", "postgres", "--", "psql", "-XtAc", query, "kamailio"]
     assert on("devstack", *argv).strip() == "0"

@@ -29,8 +29,7 @@ ROUTING = CHECKOUT / "salt/opensips/files"
 OWN = {
     "ACCOUNT", "DISCONNECTED", "FORGET", "IS_PBX", "NOTE_CONTACT", "NOTE_TLS", "TO_CONNECTION",
 }  # fmt: skip
-# Kamailio's alone: registrations past a rate (ADR 26), subscribers remembered (ADR 27).
-STORM = {"STORM", "SHED", "TURN"}
+# Kamailio's alone: subscribers remembered (ADR 27).
 KNOWN = {"PASSWORD", "VERSION"}
 
 
@@ -61,7 +60,7 @@ def routes(component, main):
         (name, route)
         for name in files
         for route in re.findall(kinds, (root / name).read_text(), re.MULTILINE)
-        if re.findall(r"\[(\w+)\]", route)[0] not in OWN | STORM | KNOWN
+        if re.findall(r"\[(\w+)\]", route)[0] not in OWN | KNOWN
     ]
 
 
@@ -84,7 +83,7 @@ def test_both_answer_with_the_same_words():
         )
         found[component] = set(re.findall(r'reply\("?(\d{3})"?, "([^"]+)"\)', text))
     # Of a database that does not answer and of a message that is none, one has words of its module.
-    own = {("503", "Subscriber Database Unavailable"), ("503", "Too Many Registrations")}
+    own = {("503", "Subscriber Database Unavailable")}
     assert found["kamailio"] - found["opensips"] == own
     assert found["opensips"] - found["kamailio"] == {("400", "Bad Request")}
 
@@ -106,7 +105,7 @@ def test_both_count_the_same():
     for component in ("kamailio", "opensips"):
         text = (CHECKOUT / "salt" / component / "files/modules.cfg").read_text()
         counted.append(re.findall(r'"statistics", "variable", "(\w+)"', text))
-    assert [name for name in counted[0] if name != "registrations_shed"] == counted[1]
+    assert counted[0] == counted[1]
 
 
 # -------------------------------------------------------------------- generated files
@@ -326,7 +325,7 @@ def test_status_of_a_running_proxy(proxy):
     assert found["uptime_s"] == 25
     assert found["registered_users"] == 2
     assert found["counters"]["cleartext_refused"] == 3
-    assert module.pool_used() == 12582912
+    assert (module.pool_used(), module.pool_size()) == (12582912, 134217728)
     assert [row["state"] for row in found["media"]] == ["active", "drained"]
 
 

@@ -23,6 +23,7 @@ def running(
     provider: Provider,
     host: str,
     *,
+    proxy: str = "kamailio",
     sources: list[str],
     users: list[list[str]],
     links: int,
@@ -30,12 +31,12 @@ def running(
 ) -> Iterator[Conversation]:
     """Devices that live as long as the block, and do what agents.py says.
 
-    host: the proxy's. The rest as agents.Order.
+    host: that of the proxy, a component. The rest as agents.Order.
     """
     guest = next(name for name, item in pillar.hosts.items() if not item.is_minion)
     target = Target(
         address=str(pillar.hosts[host].external),
-        ports={"tls": pillar.services["kamailio"]["sip-tls"].ports[0]},
+        ports={"tls": pillar.services[proxy]["sip-tls"].ports[0]},
         server_name=pillar.site.proxy_name,
         domain=pillar.site.domain,
         ca=paths.ca_file().read_text(),

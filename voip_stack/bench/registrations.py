@@ -1,5 +1,5 @@
-"""`bench registrations`: every subscriber registers at once, over few TLS connections; then many
-connections; then the proxy is restarted.
+"""`bench registrations`: every subscriber registers at once at one proxy, over few TLS connections;
+then many connections; then the proxy is restarted.
 
 The subscribers are a file in pillar/subscribers/, taken away again at the end with their contacts.
 """
@@ -35,22 +35,30 @@ SPARE = 1.1
 # What a machine may take that proxy, database and devices share, in times of that.
 PATIENCE = 5
 START_S = 120.0
+# Of each proxy: its table of contacts, and what its counters call their number.
+LOCATIONS = {
+    "kamailio": ("location", "location_contacts"),
+    "opensips": ("location_opensips", "location_opensips-contacts"),
+}
 FAILED_SHOWN = 10
 
 
-def run(rounds: int, contacts: int = CONTACTS) -> list[Result]:
-    """contacts: subscribers, one contact each. Lab only. A second round would say nothing new."""
+def run(rounds: int, contacts: int = CONTACTS, proxy: str = "kamailio") -> list[Result]:
+    """contacts: subscribers, one contact each, at `proxy`. Lab only. A second round would say
+    nothing new."""
+    if proxy not in LOCATIONS:
+        raise Problem(f"There is no proxy {proxy}", "", f"one of {', '.join(LOCATIONS)}", code=2)
     pillar = load(paths.pillar_dir())
     provider = providers.deployed(pillar)
     if provider.name != "lab":
         raise Problem("A storm is for the lab", provider.name, "./voip up --provider lab", 3)
-    host = pressed.host_of(pillar, "kamailio")
+    host = pressed.host_of(pillar, proxy)
     with (
         Steps("bench-registrations") as steps,
         one_at_a_time(steps.line),
         declared(pillar, host, contacts),
     ):
-        bench = _Bench(pillar, provider, host, contacts, steps)
+        bench = _Bench(pillar, provider, host, proxy, contacts, steps)
         with steps.step(f"Add {contacts} subscribers"):
             pressed.state_apply(host)
         try:
@@ -65,12 +73,13 @@ class _Bench:
     pillar: Pillar
     provider: Provider
     host: str
+    proxy: str
     contacts: int
     steps: Steps
 
     def measured(self) -> list[Result]:
         with self._devices() as crowd:
-            before = memory.look(self.provider, self.host)
+            before = memory.look(self.provider, self.host, self.proxy)
             found = self._storm(crowd, before)
             found += self._connections(crowd)
             found += self._restarted()
@@ -93,6 +102,7 @@ class _Bench:
             self.pillar,
             self.provider,
             self.host,
+            proxy=self.proxy,
             sources=outside.sources(self.pillar, SOURCES),
             users=[[number, passwords[number]] for number in numbers],
             links=self._links,
@@ -111,7 +121,7 @@ class _Bench:
     def _storm(self, crowd: Conversation, before: Memory) -> list[Result]:
         counted = self._counted("script", "registrations_shed")
         title = f"{self.contacts} contacts at once over {self._links} connections"
-        with self.steps.step(title) as step, standing.calls(self.pillar) as calls:
+        with self.steps.step(title) as step, standing.calls(self.pillar, self.proxy) as calls:
             found = crowd.ask("register")
             step.done(f"{found['registered']} registered")
         unheard = [call for call in calls if call["step"] == standing.AUDIO]
@@ -119,7 +129,7 @@ class _Bench:
         for call in failed[:FAILED_SHOWN]:
             self.steps.line(f"    a call failed: {call['step']}: {call['reason']}")
         shed = self._counted("script", "registrations_shed") - counted
-        after = memory.look(self.provider, self.host)
+        after = memory.look(self.provider, self.host, self.proxy)
         allowed = self._allowed_s()
         return [
             Result("contacts that registered at once", self.contacts, ""),
@@ -143,31 +153,31 @@ class _Bench:
     # ------------------------------------------------------------------ connections
 
     def _connections(self, crowd: Conversation) -> list[Result]:
-        before = memory.look(self.provider, self.host)
+        before = memory.look(self.provider, self.host, self.proxy)
         more = self._all_links - self._links
         with self.steps.step(f"{self._all_links} TLS connections") as step:
             found = crowd.ask(f"connect {more}")
             step.done(f"{found['answered']} answer")
-        after = memory.look(self.provider, self.host)
+        after = memory.look(self.provider, self.host, self.proxy)
         limit = self.pillar.hosts[self.host].memory_mib
-        pool = client.call(self.host, "kamailio.rpc", "core.shmmem")
+        pool = client.call(self.host, f"{self.proxy}.pool_size")
         return [
             Result("TLS connections at once", found["connections"], ""),
             Result("  that answer", found["answered"], "", self._all_links, at_least=True),
             Result("  opened within", found["seconds"], "s"),
             Result("  shared memory of a connection", _kib_each(before, after, more), "KiB"),
             Result("  shared memory in use", after.pool_kib / 1024, "MiB"),
-            Result("  of", int(pool["total"]) / 2**20, "MiB"),
+            Result("  of", pool / 2**20, "MiB"),
             Result("  the proxy's memory in all", after.mib, "MiB", limit),
         ]
 
     # ------------------------------------------------------------------ a restart
 
     def _restarted(self) -> list[Result]:
-        before = self._counted("usrloc", "location_contacts")
+        before = self._registered()
         with self.steps.step("Restart the proxy") as step:
             began = time.monotonic()
-            self.provider.run(self.host, ["systemctl", "restart", "kamailio"], timeout=START_S)
+            self.provider.run(self.host, ["systemctl", "restart", self.proxy], timeout=START_S)
             after = self._contacts_again(before)
             seconds = time.monotonic() - began
             step.done(f"{after} contacts")
@@ -184,22 +194,26 @@ class _Bench:
         while found < wanted and time.monotonic() < deadline:
             time.sleep(0.1)
             with suppress(Problem):
-                found = self._counted("usrloc", "location_contacts")
+                found = self._registered()
         return found
 
+    def _registered(self) -> int:
+        return self._counted("usrloc", LOCATIONS[self.proxy][1])
+
     def _counted(self, group: str, name: str) -> int:
-        return int(client.call(self.host, "kamailio.counters", group)[name])
+        return int(client.call(self.host, f"{self.proxy}.counters", group)[name])
 
     def forget(self) -> None:
         """The contacts go with the proxy's memory of them: one by one takes a minute."""
         database = pressed.host_of(self.pillar, "postgresql")
-        statement = f"DELETE FROM location WHERE user_agent = '{agents.AGENT}'"  # noqa: S608
+        table = LOCATIONS[self.proxy][0]
+        statement = f"DELETE FROM {table} WHERE user_agent = '{agents.AGENT}'"  # noqa: S608
         argv = ["runuser", "-u", "postgres", "--", "psql", "-XqtAc", statement, "kamailio"]
-        self.provider.run(self.host, ["systemctl", "stop", "kamailio"], timeout=START_S)
+        self.provider.run(self.host, ["systemctl", "stop", self.proxy], timeout=START_S)
         try:
             self.provider.run(database, argv, timeout=START_S)
         finally:
-            self.provider.run(self.host, ["systemctl", "start", "kamailio"], timeout=START_S)
+            self.provider.run(self.host, ["systemctl", "start", self.proxy], timeout=START_S)
 
 
 def _kib_each(before: Memory, after: Memory, count: int) -> float:

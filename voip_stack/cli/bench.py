@@ -29,6 +29,9 @@ def bench(
     contacts: Annotated[
         int | None, typer.Option("--contacts", min=1, help="registrations: how many register.")
     ] = None,
+    proxy: Annotated[
+        str | None, typer.Option("--proxy", help="registrations: at which one, as opensips.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="sip: an SVG picture of it in this file.")
     ] = None,
@@ -48,7 +51,7 @@ def bench(
       ./voip bench renewal
       ./voip bench subscribers --check
       ./voip bench salt --host pbx-1 --minions 100
-      ./voip bench registrations --contacts 10000
+      ./voip bench registrations --contacts 10000 --proxy opensips
       ./voip bench sip --rounds 2 --plot rates.svg
     """
     from voip_stack import bench as benches
@@ -58,7 +61,7 @@ def bench(
             typer.echo(f"{key:<14}{title}")
         return
     options = {"service": service, "host": host, "minions": minions, "contacts": contacts}
-    report = benches.run(name, rounds, **options, plot=plot)
+    report = benches.run(name, rounds, **options, proxy=proxy, plot=plot)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else benches.table(report))
     if check and not report.is_met:
         raise typer.Exit(1)

@@ -31,10 +31,11 @@ AUDIO = "audio"
 
 
 @contextmanager
-def calls(pillar: Pillar) -> Iterator[list[dict[str, Any]]]:
+def calls(pillar: Pillar, proxy: str = "kamailio") -> Iterator[list[dict[str, Any]]]:
     """Calls are made while the block lasts: [{from, to, ok, step, reason}], whole at its end.
 
-    Everybody is registered once the block begins. Problem where not.
+    proxy: the component by which they go. Everybody is registered once the block begins. Problem
+    where not.
     """
     first, second = [item.number for item in pillar.subscribers][:2]
     made: list[dict[str, Any]] = []
@@ -42,7 +43,7 @@ def calls(pillar: Pillar) -> Iterator[list[dict[str, Any]]]:
     with ExitStack() as stack:
         pairs = []
         for index, callee in enumerate((second, pillar.routing.echo_extension)):
-            pair = _Pair(*deployed(make_plan(pillar, first, callee)), 2 * index)
+            pair = _Pair(*deployed(make_plan(pillar, first, callee, proxy=proxy)), 2 * index)
             stack.callback(pair.close)
             try:
                 pair.open()
