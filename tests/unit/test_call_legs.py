@@ -95,6 +95,18 @@ def test_media_by_ice_may_be_of_the_other_family(facts):
     assert len(build_legs(**facts)) == 4
 
 
+def test_two_ends_that_have_not_come_to_the_same_pair_are_asked_again(facts):
+    """Only where media need not be where signalling is."""
+    facts["streams_a"][0] = dataclasses.replace(facts["streams_a"][0], remote="198.18.64.77:1")
+    with pytest.raises(CallError, match="a media stream with") as found:
+        build_legs(**facts)
+    assert not isinstance(found.value, UnsettledError)
+    state = dataclasses.replace(facts["caller"].state, address="fd64::100")
+    facts["caller"] = dataclasses.replace(facts["caller"], state=state)
+    with pytest.raises(UnsettledError, match="a media stream with"):
+        build_legs(**facts)
+
+
 def test_loss_is_placed_on_its_hop_and_way(facts):
     facts["channel_a"] = dataclasses.replace(facts["channel_a"], received=197)
     legs = build_legs(**facts)

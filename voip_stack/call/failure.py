@@ -23,7 +23,7 @@ class CallError(Exception):
 
 
 class UnsettledError(CallError):
-    """Counters that cannot both be right: a packet moved between two readings."""
+    """Two hops that cannot both be right: something moved between two readings."""
 
 
 def sip_code(text: str) -> int | None:

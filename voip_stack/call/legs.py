@@ -207,7 +207,9 @@ def _sides(
     ]
     if len(outer) != 1 or len(inner) != 1:
         found = ", ".join(f"{item.interface} {item.remote}" for item in streams) or "none"
-        raise CallError(
+        # Two ends that use ICE come to the same pair of addresses by a message of one of them.
+        error = UnsettledError if party.state.address else CallError
+        raise error(
             "",
             f"{party.number}: a media stream with {own} and one with the PBX expected: {found}",
         )
