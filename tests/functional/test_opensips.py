@@ -181,6 +181,17 @@ def test_who_does_not_is_refused_in_the_same_words(link, user, password, from_us
     assert found["statuses"][-1] == last
 
 
+def test_the_name_is_that_of_the_password(link):
+    """Not that of other credentials, which nobody checks."""
+    refused = [403, "Forbidden"]
+    beside = {"from_user": "1002", "beside": "1002"}
+    found = sip_probe.do_register(link(), DOMAIN, NUMBER, PASSWORD, **beside)
+    assert found["statuses"][-1] == refused
+    assert control.registrations("1002") == []
+    called = sip_probe.do_call(link(), DOMAIN, NUMBER, PASSWORD, **beside)
+    assert called["statuses"][-1][0] in (403, 407)
+
+
 def test_a_nonce_serves_once(link):
     found = sip_probe.do_register(link(), DOMAIN, NUMBER, PASSWORD, replay=True)
     assert [code for code, _ in found["statuses"]] == [401, 200, 401]

@@ -288,8 +288,13 @@ def do_register_often(link, domain, user="1001", password="", pause_s=0.3):
     return {"done": done, "failures": failures}
 
 
-def do_register(link, domain, user="1001", password="", expires=120, replay=False, from_user=None):
-    """Register; with replay, send the accepted credentials a second time. Returns every status."""
+def do_register(
+    link, domain, user="1001", password="", expires=120, replay=False, from_user=None, beside=None
+):
+    """Register; with replay, send the accepted credentials a second time. Returns every status.
+
+    beside: whose made-up credentials stand in a Proxy-Authorization beside one's own.
+    """
     uri, call_id = f"sip:{domain}", secrets.token_hex(12)
     extra = [f"Expires: {expires}"]
     shared = {"call_id": call_id, "tag": secrets.token_hex(6)}
@@ -300,6 +305,9 @@ def do_register(link, domain, user="1001", password="", expires=120, replay=Fals
     if statuses[0][0] != 401:
         return {"statuses": statuses, "tls": link.tls()}
     credentials = digest(reply, user, password, "REGISTER", uri)
+    if beside:
+        made_up = digest(reply, beside, "made up", "REGISTER", uri)
+        extra.append(f"Proxy-{made_up}")
     for number in range(2, 4 if replay else 3):
         link.send(
             build(
@@ -338,11 +346,13 @@ def do_call(
     hold_s=None,
     display="",
     refer_to=None,
+    beside=None,
 ):
     """INVITE with credentials; the final statuses. Registers nothing, sends no media.
 
     hold_s: a call that is answered goes on for so long and is hung up. display: see build.
     refer_to: where such a call is to be transferred; the status of that is the last.
+    beside: whose made-up credentials, of another realm, stand before one's own.
     """
     uri, call_id = f"sip:{to}@{domain}", secrets.token_hex(12)
     extra = [*headers, *([f"Content-Type: {content_type}"] if body else [])]
@@ -354,12 +364,11 @@ def do_call(
     statuses = [status(reply)]
     if statuses[0][0] == 407:
         link.send(_acknowledge(link, uri, reply))
-        credentials = digest(reply, user, password, "INVITE", uri)
-        link.send(
-            build(
-                link, "INVITE", uri, name, domain, cseq=2, headers=[*extra, credentials], **shared
-            )
-        )
+        if beside:
+            made_up = digest(reply, beside, "made up", "INVITE", uri)
+            extra.append(made_up.replace(f'realm="{domain}"', 'realm="elsewhere.test"'))
+        extra.append(digest(reply, user, password, "INVITE", uri))
+        link.send(build(link, "INVITE", uri, name, domain, cseq=2, headers=extra, **shared))
         reply = link.final()
         statuses.append(status(reply))
     if hold_s is not None and status(reply)[0] == 200:
