@@ -14,6 +14,7 @@ import time
 import pytest
 
 from tests.lab import crowd
+from tests.lab.relays import HOME, OTHER, UNIT, answering, send_home
 from voip_stack import drain, paths
 from voip_stack.cli.hosts import provider_of
 from voip_stack.problem import Problem
@@ -22,11 +23,11 @@ from voip_stack.repair import state
 from voip_stack.steps import Steps
 
 VOIP = str(paths.checkout() / "voip")
-HOME, OTHER = "media-1", "media-2"
-UNIT = "rtpengine-daemon"
 # The promise: audio again in every call.
 SILENCE_S = 5.0
 CALLS = 20
+# Of so many, each relay has one: a Call-ID decides.
+ENOUGH = 10
 NOTICE_S = 2.0
 
 
@@ -38,37 +39,9 @@ def voip(*words, timeout_s=300):
 
 @pytest.fixture(autouse=True)
 def at_home(salt, on, eventually):
-    _back(salt, on, eventually)
+    send_home(salt, on, eventually)
     yield
-    _back(salt, on, eventually)
-
-
-def _back(salt, on, eventually):
-    """Each relay on its own host, nothing drained."""
-    provider_of().ensure_guests(lambda text: None)
-    on(HOME, "systemctl", "unmask", "--runtime", UNIT)
-    for host in list(drain.drained()):
-        assert voip("drain", host, "--undo").returncode == 0
-    for host, other in ((HOME, OTHER), (OTHER, HOME)):
-        eventually(lambda pair=(host, other): pair[0] in _answering(salt, *pair), 60, 1)
-        if host not in salt(host, "rtpengine_relays.here"):
-            salt(other, "rtpengine_relays.send_home", host, timeout_s=60)
-        assert host in salt(host, "rtpengine_relays.here")
-    # A relay that was away gets calls again only once the proxy has heard of it.
-    eventually(lambda: _states(salt) == {"active"}, 60, 0.5)
-
-
-def _states(salt):
-    return {relay["state"] for relay in salt("sip-1", "kamailio.media_relays")}
-
-
-def _answering(salt, *hosts):
-    """The relays that are on one of these hosts; nothing while a minion is still on its way."""
-    try:
-        return [relay for host in hosts for relay in salt(host, "rtpengine_relays.here")]
-    except Problem as err:  # a guest that boots has no minion yet
-        print(err)
-        return []
+    send_home(salt, on, eventually)
 
 
 def _report(salt, host):
@@ -133,7 +106,7 @@ def test_calls_of_a_relay_that_is_killed_go_on_elsewhere(salt, on, eventually):
         on(HOME, "systemctl", "mask", "--runtime", UNIT)
         on(HOME, "systemctl", "kill", "--signal=KILL", UNIT)
         found += stack.enter_context(crowd.calls(2, first=CALLS + 4))
-        eventually(lambda: set(_answering(salt, OTHER)) == {HOME, OTHER}, 15, 0.5)
+        eventually(lambda: set(answering(salt, OTHER)) == {HOME, OTHER}, 15, 0.5)
         assert salt(HOME, "rtpengine_relays.here") == {}
         assert salt(HOME, "voip_status.report")["rtpengine"]["active"] == "failed"
         on(HOME, "systemctl", "unmask", "--runtime", UNIT)
@@ -147,13 +120,13 @@ def test_calls_of_a_relay_that_is_killed_go_on_elsewhere(salt, on, eventually):
 def test_calls_of_a_host_that_is_switched_off_go_on_elsewhere(salt, on, eventually):
     """The whole guest at once. New calls succeed meanwhile; back, it takes nothing until asked."""
     with contextlib.ExitStack() as stack:
-        found = stack.enter_context(crowd.calls(8))
+        found = stack.enter_context(crowd.calls(ENOUGH))
         had = by_relay(salt, found)
         assert had[HOME] > 0
         print(had)
         nspawn.kill(provider_of().record(), HOME)
-        eventually(lambda: set(_answering(salt, OTHER)) == {HOME, OTHER}, 15, 0.5)
-        found += stack.enter_context(crowd.calls(2, first=8))
+        eventually(lambda: set(answering(salt, OTHER)) == {HOME, OTHER}, 15, 0.5)
+        found += stack.enter_context(crowd.calls(2, first=ENOUGH))
         provider_of().ensure_guests(lambda text: None)
         returned = lambda: _report(salt, HOME).get("rtpengine", {}).get("active")  # noqa: E731
         eventually(lambda: returned() == "standby", 60, 1)
@@ -168,7 +141,7 @@ def test_calls_of_a_host_that_is_switched_off_go_on_elsewhere(salt, on, eventual
 
 
 def test_calls_of_a_relay_that_systemd_restarts_stay_where_they_are(salt, on):
-    with crowd.calls(6) as found:
+    with crowd.calls(ENOUGH) as found:
         had = by_relay(salt, found)
         assert had[HOME] > 0
         on(HOME, "systemctl", "kill", "--signal=KILL", UNIT)
@@ -180,7 +153,7 @@ def test_calls_of_a_relay_that_systemd_restarts_stay_where_they_are(salt, on):
 
 @pytest.mark.parametrize("by_ipv6", [False, True], ids=["ipv4", "ipv6"])
 def test_calls_of_a_relay_that_hangs_go_on_elsewhere(by_ipv6, salt, on, pillar):
-    with crowd.calls(10, by_ipv6=by_ipv6) as found:
+    with crowd.calls(ENOUGH, by_ipv6=by_ipv6) as found:
         assert by_relay(salt, found)[HOME] > 0
         on(HOME, "systemctl", "kill", "--signal=STOP", UNIT)
         time.sleep(8)
@@ -214,7 +187,7 @@ def test_a_report_names_the_host_that_carried_the_media(salt):
 
 # ---------------------------------------------------------------- drain
 def test_a_host_is_drained_without_cutting_a_call(salt, on, eventually):
-    with crowd.calls(6) as found:
+    with crowd.calls(ENOUGH) as found:
         had = by_relay(salt, found)
         assert had[HOME] > 0
         draining = subprocess.Popen(

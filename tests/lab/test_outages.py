@@ -13,6 +13,7 @@ import pytest
 
 from tests.lab import scenarios
 from tests.lab.phones import call, phones, talk
+from tests.lab.relays import none_left
 from tests.told import tell
 from voip_stack import vault
 from voip_stack.repair import state
@@ -116,6 +117,19 @@ def test_without_the_database_calls_go_on(proxy, without, answers, again):
     assert codes == {proxy.without_database}
     said = f"the call was heard; new ones {proxy.without_database} ({took_s:.1f} s)"
     tell(TOLD, f"{proxy.name}, no database: {said}")
+
+
+def test_calls_outlive_all_media_relays(proxy, answers, salt, on, eventually):
+    """Silent meanwhile, heard again afterwards; who registers is let in."""
+    with phones(proxy=proxy.name) as dialogue:
+        call(dialogue)
+        with none_left(salt, on, eventually):
+            found, _ = answers()
+            dialogue.hold(2)
+        talk(dialogue, 1.5)
+    assert found["alive"] == found["registration"] == [200, "OK"]
+    assert found["call"] == [503, "No Media Relay Available"]
+    tell(TOLD, f"{proxy.name}, no media relay: the call went on when one was back; new ones 503")
 
 
 def test_without_the_pbx_devices_stay_registered(proxy, without, answers, again):
