@@ -31,6 +31,9 @@ _RELOADS = {
     "tables/destination": "sql_cacher_reload",
 }
 _ARGUMENTS = {"tables/destination": {"id": "destination"}}
+# The collection with HA1s of subscribers, and the only thing to be done with it: a job's return is
+# kept.
+_DIGESTS, _FORGET = "known", "cache_remove_chunk"
 
 
 def __virtual__():
@@ -41,8 +44,11 @@ def mi(method, timeout_s=5, **params):
     """Call one method of the management interface; returns its result as decoded JSON.
 
     Raises NotFound for a user that the proxy does not have, Unavailable when it does not run,
-    CommandExecutionError when it refuses otherwise or does not answer.
+    CommandExecutionError when it refuses otherwise or does not answer, or would tell digests.
     """
+    about = {str(value) for value in params.values()}
+    if about & {_DIGESTS, f"local:{_DIGESTS}"} and method != _FORGET:
+        raise CommandExecutionError(f"{method} {_DIGESTS}: digests are not told")
     params = {name: value for name, value in params.items() if not name.startswith("__")}
     result, error = voip_datagram.call(CONTROL_SOCKET, method, params, timeout_s)
     if error:
@@ -86,6 +92,11 @@ def unregister(number):
     if known:
         mi("ul_rm", table_name=_LOCATION, aor=str(number))
     return known
+
+
+def forget_subscribers():
+    """Forget what is remembered of subscribers: each is asked of the database again."""
+    mi(_FORGET, glob="*", collection=_DIGESTS)
 
 
 def dispatchers():

@@ -212,29 +212,30 @@ def _prune():
 
 
 def _forget_known():
-    """The proxy asks the database anew at once; those of other hosts do within a second."""
-    if "kamailio.forget_subscribers" not in __salt__:
-        return
-    if "kamailio" in __pillar__["voip"]["self"]["components"]:
+    """The proxies ask the database anew at once; those of other hosts do within a second."""
+    for forget in _functions("forget_subscribers"):
         with contextlib.suppress(Unavailable, NotFound):  # one that is down remembers nobody
-            __salt__["kamailio.forget_subscribers"]()
+            forget()
 
 
 def _unregister(gone):
     """Take contacts from the running proxies, and return whose there were. One that is down has
     none."""
     found = set()
-    for proxy in _PROXIES:
-        function = f"{proxy}.unregister"
-        if proxy not in __pillar__["voip"]["self"]["components"] or function not in __salt__:
-            continue
+    for unregister in _functions("unregister"):
         for number in gone:
             try:
-                if __salt__[function](number):
+                if unregister(number):
                     found.add(number)
             except Unavailable:
                 break
     return sorted(found)
+
+
+def _functions(name):
+    """This function of each proxy that this host has."""
+    own = [item for item in _PROXIES if item in __pillar__["voip"]["self"]["components"]]
+    return [__salt__[f"{item}.{name}"] for item in own if f"{item}.{name}" in __salt__]
 
 
 def _connection():

@@ -20,9 +20,6 @@ CONFIG_DIR = "/etc/kamailio/voip"
 # Of every file in it: what voip_config takes.
 OWNER = {"user": "root", "group": "kamailio"}
 
-# Column of `subscriber` that holds the digest, by algorithm (RFC 7616).
-HA1_COLUMNS = {"MD5": "ha1", "SHA-256": "ha1_sha256"}
-
 # Columns of an htable's file, for Kamailio's db_text module.
 HTABLE_COLUMNS = "key_name(string) key_type(int) value_type(int) key_value(string) expires(int)"
 
@@ -67,7 +64,6 @@ def _values(voip, config_dir):
         ("V_UDP_PORT", ports["sip-udp"]),
         ("V_TCP_PORT", ports["sip-tcp"]),
         ("V_WS_PORT", ports["ws"]),
-        ("V_HA1_COLUMN", HA1_COLUMNS[routing["digest_algorithm"]]),
         ("V_INVITE_TIMEOUT_MS", invite_timeout_s(routing) * 1000),
         ("V_SOURCE_CONNECTIONS", voip["toll"]["connections_per_source"]),
         *_size_values(voip["kamailio"]),

@@ -17,6 +17,9 @@ CIPHERS = (
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256"
 )
 
+# Column of `subscriber` that holds the digest, by algorithm (RFC 7616).
+HA1_COLUMNS = {"MD5": "ha1", "SHA-256": "ha1_sha256"}
+
 # RTPEngine flags that every message carries.
 MEDIA_COMMON = "replace-origin replace-session-connection strict-source"
 
@@ -51,6 +54,7 @@ def shared_values(voip, component, config_dir):
         ("V_DB_URL", "postgres://{user}@/{name}".format(**settings["database"])),
         ("V_LOCATIONS_URL", "postgres://{user}@/{locations}".format(**settings["database"])),
         ("V_DIGEST_ALGORITHM", routing["digest_algorithm"]),
+        ("V_HA1_COLUMN", HA1_COLUMNS[routing["digest_algorithm"]]),
         ("V_MAX_BYTES", routing["max_message_bytes"]),
         ("V_MAX_FORWARDS", routing["max_forwards"]),
         ("V_EXPIRES_MIN", expires["min"]),

@@ -292,6 +292,84 @@ def test_a_restart_loses_no_registration(daemon, link):
     assert control.registrations(NUMBER) == []
 
 
+# -------------------------------------------------------------------- subscribers remembered
+
+
+@pytest.fixture
+def queries(database):
+    """queries() -> how many statements asked for a subscriber's row since the last time."""
+    with _connect(database, "postgres", autocommit=True) as link:
+        link.execute("ALTER SYSTEM SET log_statement = 'all'")
+        link.execute("SELECT pg_reload_conf()")
+    seen = 0
+
+    def count():
+        nonlocal seen
+        time.sleep(0.2)
+        found = database.log().count(" from subscriber where username=")
+        seen, new = found, found - seen
+        return new
+
+    time.sleep(0.3)
+    count()
+    yield count
+    with _connect(database, "postgres", autocommit=True) as link:
+        link.execute("ALTER SYSTEM RESET log_statement")
+        link.execute("SELECT pg_reload_conf()")
+
+
+def registered(link, password=PASSWORD, user=NUMBER):
+    return sip_probe.do_register(link(), DOMAIN, user, password)["statuses"][-1][0]
+
+
+def test_a_subscriber_is_asked_for_once(link, queries):
+    """A wrong password costs a query all the same, as a number that nobody has."""
+    control.forget_subscribers()
+    assert [registered(link) for _ in range(3)] == [200] * 3
+    assert queries() == 1
+    assert registered(link, "wrong") == registered(link, "wrong", "1999") == 403
+    assert queries() == 2
+    assert registered(link) == 200
+
+
+def test_a_changed_row_counts_within_seconds(link, database):
+    """Whoever changes it."""
+    assert registered(link) == 200
+    digests = voip_subscribers.credentials(NUMBER, DOMAIN, "another")
+    former = voip_subscribers.credentials(NUMBER, DOMAIN, PASSWORD)
+    statement = "UPDATE subscriber SET ha1 = %s, ha1b = %s, ha1_sha256 = %s"
+    try:
+        with _connect(database) as rows:
+            rows.execute(statement, digests)
+        time.sleep(2.5)
+        assert registered(link) == 403
+        assert registered(link, "another") == 200
+    finally:
+        with _connect(database) as rows:
+            rows.execute(statement, former)
+        control.forget_subscribers()
+    assert registered(link) == 200
+
+
+@pytest.mark.parametrize("name", ["x' or '1'='1", "x\\' or 1=1 --", "x' union select '", "1001 "])
+def test_a_name_is_no_statement(link, name, daemon):
+    """Neither is it let in, nor does the database find fault with it."""
+    before = (daemon.room / "log").read_text().count("ERROR:db_postgres")
+    found = sip_probe.do_register(link(), DOMAIN, name, PASSWORD, from_user=NUMBER)
+    assert found["statuses"][-1][0] in (400, 403)
+    assert (daemon.room / "log").read_text().count("ERROR:db_postgres") == before
+
+
+def test_a_row_without_a_digest_is_nobodys(link, row):
+    row("ha1=''")
+    try:
+        assert registered(link) == 403
+    finally:
+        digest = voip_subscribers.credentials(NUMBER, DOMAIN, PASSWORD)[0]
+        row(f"ha1='{digest}'")
+    assert registered(link) == 200
+
+
 # -------------------------------------------------------------------- what a subscriber may cost
 
 
@@ -313,6 +391,7 @@ def row(database):
     def update(values):
         with _connect(database) as link:
             link.execute(f"UPDATE subscriber SET {values}")  # noqa: S608
+        control.forget_subscribers()
 
     yield update
     update("destinations='', max_calls=0")

@@ -22,7 +22,6 @@ class Proxy:
 
     directory: its configuration. edited: a file there that somebody may have edited, and what reads
     it again. line: how its parser names a line of a file. socket: its control socket.
-    without_database: its answer to who wants to be let in while the database is away.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Proxy:
     edited: tuple[str, str]
     line: str
     socket: str
-    without_database: int
 
     @contextlib.contextmanager
     def without_pbx(self, salt: Salt) -> Iterator[None]:
@@ -52,9 +50,8 @@ class Proxy:
             salt("sip-1", "opensips.mi", "ds_set_state", **about)
 
     def forget_subscribers(self, salt: Salt) -> None:
-        """It asks the database for each again. OpenSIPS remembers none."""
-        if self.name == "kamailio":
-            salt("sip-1", "kamailio.forget_subscribers")
+        """It asks the database for each again."""
+        salt("sip-1", f"{self.name}.forget_subscribers")
 
     @contextlib.contextmanager
     def without_relays(self, salt: Salt) -> Iterator[None]:
@@ -88,7 +85,6 @@ KAMAILIO = Proxy(
     edited=("dispatcher.list", "dispatcher.reload"),
     line=r"routes/media\.cfg, line \d+",
     socket="/run/kamailio/rpc.sock",
-    without_database=503,
 )
 OPENSIPS = Proxy(
     name="opensips",
@@ -97,6 +93,5 @@ OPENSIPS = Proxy(
     edited=("tables/dispatcher", "ds_reload"),
     line=r"routes/media\.cfg:\d+",
     socket="/run/opensips/mi.sock",
-    without_database=500,
 )
 PROXIES = (KAMAILIO, OPENSIPS)

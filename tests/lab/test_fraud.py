@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.phones import SDP
+from tests.lab.proxies import PROXIES
 from voip_stack import paths, vault
 from voip_stack.events import record
 
@@ -96,15 +97,16 @@ def test_an_unauthenticated_invite_costs_no_query(ask, guest, pillar, compiled, 
     ]  # fmt: skip
     requests = [[uri, headers] for uri in targets for headers in dressed]
     port = compiled("sip-1")["pgbouncer"]["port"]
-    before = guest("sip-1", QUERIES, port)["kamailio"]
+    began, before = time.monotonic(), guest("sip-1", QUERIES, port)["kamailio"]
     found = ask("invites", requests=requests)
     spent = guest("sip-1", QUERIES, port)["kamailio"] - before
+    took_s = time.monotonic() - began
     codes = [code for code, _ in found["statuses"]]
     assert set(codes) <= {403, 404, 407}, codes
     assert len(codes) == len(requests)
-    # The proxy's own look for another version of the subscribers, every second.
-    print(f"{len(codes)} INVITEs, {spent} queries")
-    assert spent <= 6
+    # Each proxy's own look for another version of the subscribers, every second.
+    print(f"{len(codes)} INVITEs in {took_s:.1f} s, {spent} queries")
+    assert spent <= len(PROXIES) * (took_s + 1)
     # The counter counts: a guessed password is a query, where the subscriber is not remembered.
     proxy.forget_subscribers(salt)
     before = guest("sip-1", QUERIES, port)["kamailio"]

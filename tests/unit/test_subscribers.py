@@ -161,7 +161,7 @@ def test_contacts_are_taken_from_every_proxy_that_runs(monkeypatch, error, asked
 
 
 @pytest.mark.parametrize("error", [None, Unavailable("down"), NotFound("no table")])
-def test_the_proxy_is_told_to_forget(monkeypatch, error):
+def test_the_proxies_are_told_to_forget(monkeypatch, error):
     told = []
 
     def forget():
@@ -169,13 +169,14 @@ def test_the_proxy_is_told_to_forget(monkeypatch, error):
         if error:
             raise error
 
-    monkeypatch.setattr(module, "__pillar__", pillar(), raising=False)
-    functions = {"kamailio.forget_subscribers": forget}
+    both = pillar(components=["kamailio", "opensips"])
+    monkeypatch.setattr(module, "__pillar__", both, raising=False)
+    functions = {f"{name}.forget_subscribers": forget for name in ("kamailio", "opensips")}
     monkeypatch.setattr(module, "__salt__", functions, raising=False)
     module._forget_known()
     monkeypatch.setattr(module, "__pillar__", pillar(components=["asterisk"]), raising=False)
     module._forget_known()
-    assert told == [True]
+    assert told == [True, True]
 
 
 # -------------------------------------------------------------------- the state

@@ -20,6 +20,7 @@ from voip_stack.repair import hosts
 sys.path.append(str(paths.CHECKOUT / "_utils"))
 
 import voip_kamailio
+import voip_proxy
 
 COMPONENT = "kamailio"
 VENDORS = "/etc/kamailio/kamailio.cfg"
@@ -55,7 +56,7 @@ def edits(voip: Mapping[str, Any], called: str) -> list[tuple[str, str]]:
     pbx = voip["peers"]["pbx"][0]
     port = voip["ports"]["asterisk"]["sip-tls"]
     relays = " ".join(voip_kamailio.media_relay_url(voip, one["name"]) for one in voip["relays"])
-    column = voip_kamailio.HA1_COLUMNS[voip["routing"]["digest_algorithm"]]
+    column = voip_proxy.HA1_COLUMNS[voip["routing"]["digest_algorithm"]]
     return [
         ('loadmodule "db_mysql.so"', 'loadmodule "db_postgres.so"'),
         ('"calculate_ha1", yes', '"calculate_ha1", 0'),
