@@ -60,6 +60,8 @@ def shared_values(voip, component, config_dir):
         ("V_EXPIRES_MIN", expires["min"]),
         ("V_EXPIRES_DEFAULT", expires["default"]),
         ("V_EXPIRES_MAX", expires["max"]),
+        # For so long after it a registration may be repeated without a write.
+        ("V_REPEATED_S", expires["max"] // 4),
         ("V_MAX_CONTACTS", routing["max_contacts"]),
         ("V_LOCATION_NAME", location_name(voip["self"]["name"], component)),
         # The link to Redis, salt/location.

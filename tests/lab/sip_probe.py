@@ -175,7 +175,10 @@ def build(
     contact=True,
     display="",
 ):
-    """A request with everything that RFC 3261 demands. display: before the address of From."""
+    """A request with everything that RFC 3261 demands. display: before the address of From.
+
+    contact: what it says, True for the address of this end.
+    """
     via = {"ws": "WS", "wss": "WSS"}.get(link.transport, link.transport.upper())
     lines = [
         f"{method} {uri} SIP/2.0",
@@ -186,9 +189,11 @@ def build(
         f"Call-ID: {call_id or secrets.token_hex(12)}",
         f"CSeq: {cseq} {method}",
     ]
-    if contact:
+    if contact is True:
         transport = link.transport.replace("wss", "ws")
-        lines.append(f"Contact: <sip:{user}@{link.local};transport={transport}>")
+        contact = f"<sip:{user}@{link.local};transport={transport}>"
+    if contact:
+        lines.append(f"Contact: {contact}")
     lines += [*headers, f"Content-Length: {len(body.encode())}"]
     return "\r\n".join(lines) + "\r\n\r\n" + body
 
@@ -273,6 +278,13 @@ def do_hold(link, domain, user="1001", password="", expires=120):
     return {}
 
 
+def do_registrations(link, domain, user="1001", password=""):
+    """Register once for each line of standard input, which says how (do_register)."""
+    for line in sys.stdin:
+        print(json.dumps(do_register(link, domain, user, password, **json.loads(line))), flush=True)
+    return {}
+
+
 def do_register_often(link, domain, user="1001", password="", pause_s=0.3):
     """Register over and over until standard input ends; how often, and what went wrong when."""
     done, failures = 0, []
@@ -289,7 +301,15 @@ def do_register_often(link, domain, user="1001", password="", pause_s=0.3):
 
 
 def do_register(
-    link, domain, user="1001", password="", expires=120, replay=False, from_user=None, beside=None
+    link,
+    domain,
+    user="1001",
+    password="",
+    expires=120,
+    replay=False,
+    from_user=None,
+    beside=None,
+    contact=True,
 ):
     """Register; with replay, send the accepted credentials a second time. Returns every status.
 
@@ -297,7 +317,7 @@ def do_register(
     """
     uri, call_id = f"sip:{domain}", secrets.token_hex(12)
     extra = [f"Expires: {expires}"]
-    shared = {"call_id": call_id, "tag": secrets.token_hex(6)}
+    shared = {"call_id": call_id, "tag": secrets.token_hex(6), "contact": contact}
     name = from_user or user
     link.send(build(link, "REGISTER", uri, name, domain, headers=extra, **shared))
     reply = link.final()
