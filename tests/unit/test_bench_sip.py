@@ -6,7 +6,17 @@ import pytest
 
 from voip_stack import paths
 from voip_stack.bench.sip import bench, load, picture, scenarios, stock
-from voip_stack.bench.sip.figures import CALL, OURS, PACED, REGISTER, STOCK, Load, quantile, results
+from voip_stack.bench.sip.figures import (
+    CALL,
+    OURS,
+    PACED,
+    REGISTER,
+    STOCK,
+    WRITTEN,
+    Load,
+    quantile,
+    results,
+)
 from voip_stack.pillar import compile_for
 from voip_stack.pillar import load as load_pillar
 from voip_stack.problem import Problem
@@ -28,12 +38,13 @@ STAT = (
     ("text", "messages"),
     [
         (scenarios.register("voip.test"), 2),
+        (scenarios.register_anew("voip.test"), 2),
         (scenarios.callee("voip.test"), 2),
         (scenarios.answer(), 3),
         (scenarios.call("voip.test", challenged=True), 5),
         (scenarios.call("voip.test", challenged=False), 3),
     ],
-    ids=["register", "callee", "answer", "call", "trunk"],
+    ids=["register", "anew", "callee", "answer", "call", "trunk"],
 )
 def test_every_message_of_a_scenario_is_whole(text, messages):
     sent = ElementTree.fromstring(text).findall("send")  # noqa: S314 - our own
@@ -103,6 +114,8 @@ LOADS = [
     a_load(STOCK, REGISTER, 100.0),
     a_load(OURS, REGISTER, 180.0, 1),
     a_load(STOCK, REGISTER, 200.0, 1),
+    a_load(OURS, WRITTEN, 60.0),
+    a_load(STOCK, WRITTEN, 80.0),
     a_load(OURS, CALL, 20.0, failed=1),
     a_load(OURS, PACED, 10.0, delays_ms=[10.0] * 98 + [150.0, 300.0]),
 ]
@@ -115,6 +128,8 @@ def named(name):
 def test_the_ratio_is_the_median_of_the_rounds_that_have_both():
     ratio = named("registrations, TLS: voip-stack : stock, median of rounds")
     assert (ratio.value, ratio.met) == (pytest.approx(1.0), True)
+    written = named("registrations that are written, TLS: voip-stack : stock, median of rounds")
+    assert (written.value, written.met) == (pytest.approx(0.75), None)
     assert "calls, TLS: voip-stack : stock, median of rounds" not in [
         result.name for result in results(LOADS)
     ]

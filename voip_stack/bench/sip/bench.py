@@ -28,6 +28,7 @@ from voip_stack.bench.sip.figures import (
     REGISTER,
     STOCK,
     TOGETHER,
+    WRITTEN,
     Load,
     results,
 )
@@ -130,6 +131,7 @@ class Bench:
         ]
         files = {
             "register.xml": scenarios.register(domain),
+            "register-anew.xml": scenarios.register_anew(domain),
             "callee.xml": scenarios.callee(domain),
             "answer.xml": scenarios.answer(),
             "call.xml": scenarios.call(domain, challenged=True),
@@ -156,6 +158,7 @@ class Bench:
 
     def _by(self, who: str, number: int) -> Iterator[Load]:
         yield self._registrations(who, TLS, number)
+        yield self._registrations(who, TLS, number, WRITTEN)
         most = self._calls(who, TLS, CALL, number)
         yield most
         yield self._calls(who, TLS, PACED, number, most.rate / 2)
@@ -170,15 +173,15 @@ class Bench:
         rate = max(1.0, sum(paced) / len(paced))
         return self._calls(OURS, TLS, TOGETHER, 0, rate, AT_ONCE)
 
-    def _registrations(self, who: str, way: str, number: int) -> Load:
+    def _registrations(self, who: str, way: str, number: int, what: str = REGISTER) -> Load:
         order = self._order(way) | {
-            "scenario": "register",
+            "scenario": "register" if what == REGISTER else "register-anew",
             "users": _names("devices", DEVICES),
             "rate": FLOOD,
             "limit": OPEN_REGISTRATIONS,
             "hold_ms": 0,
         }
-        return self._load(who, way, REGISTER, number, order)
+        return self._load(who, way, what, number, order)
 
     def _calls(
         self, who: str, way: str, what: str, number: int, rate: float = FLOOD, at_once: int = 0

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from voip_stack.bench.report import Result
 
 OURS, STOCK = "voip-stack", "stock"
-REGISTER, CALL, PACED, TOGETHER = (
+REGISTER, WRITTEN, CALL, PACED, TOGETHER = (
     "registrations",
+    "registrations that are written",
     "calls",
     "calls at half the rate",
     "calls at once",
 )
-ONE = {REGISTER: "registration", CALL: "call"}
+# What rates and CPU are told of.
+ONE = {REGISTER: "registration", WRITTEN: "registration that is written", CALL: "call"}
 RATIO = 1.0
 DELAY_MS = 200.0
 # Of those that were begun: what a full queue may refuse or break off before the rate is none.
@@ -24,7 +26,7 @@ LOST = 0.01
 
 @dataclass(frozen=True)
 class Load:
-    """One load. who: OURS or STOCK; way: TLS or UDP; what: REGISTER, CALL, PACED or TOGETHER.
+    """One load. who: OURS or STOCK; way: TLS or UDP; what: REGISTER and its like above.
 
     rate: a second. done, failed: in all. open: most at once. cpu_ms: of each daemon and of the load
     tool, for one of `done`. delays_ms: post-dial delays.
@@ -80,9 +82,10 @@ def _ratios(loads: Sequence[Load]) -> list[Result]:
     found = []
     for what, way in _kinds(loads):
         each = ratios(loads, what, way)
-        if what in (REGISTER, CALL) and each:
+        if what in ONE and each:
             # Over UDP the platform's is another kind of peer: a trunk, which is asked for nothing.
-            goal = RATIO if way == "TLS" else None
+            # The stock configuration writes no registration while it is measured.
+            goal = RATIO if way == "TLS" and what != WRITTEN else None
             name = f"{what}, {way}: {OURS} : {STOCK}, median of rounds"
             found.append(Result(name, statistics.median(each), "", goal, at_least=True))
     return found
@@ -93,7 +96,7 @@ def _rates(loads: Sequence[Load]) -> list[Result]:
     for what, way in _kinds(loads):
         for who in (OURS, STOCK):
             some = _of(loads, who, what, way)
-            if what not in (REGISTER, CALL) or not some:
+            if what not in ONE or not some:
                 continue
             name = f"{what}, {way}: {who}"
             rates = [one.rate for one in some]
@@ -141,7 +144,7 @@ def _cpu(loads: Sequence[Load]) -> list[Result]:
     for what, way in _kinds(loads):
         for who in (OURS, STOCK):
             some = _of(loads, who, what, way)
-            if what not in (REGISTER, CALL):
+            if what not in ONE:
                 continue
             for name in dict.fromkeys(name for one in some for name in one.cpu_ms):
                 spent = statistics.median(one.cpu_ms.get(name, 0.0) for one in some)

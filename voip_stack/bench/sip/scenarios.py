@@ -32,6 +32,11 @@ def register(domain: str) -> str:
     return _scenario("register", _registration(domain))
 
 
+def register_anew(domain: str) -> str:
+    """One that says what no other one has said: a repetition is not written."""
+    return _scenario("register-anew", _registration(domain, more=";x=[pid]-[call_number]"))
+
+
 def callee(domain: str) -> str:
     """A registration that stays: its connection is where calls come by (`answer`)."""
     told = '<action><log message="registered [field0]"/></action>'
@@ -88,14 +93,17 @@ def call(domain: str, *, challenged: bool) -> str:
     return _scenario("call", steps + _send(later("BYE", number + 1)) + _recv(200))
 
 
-def _registration(domain: str, then: str = "") -> str:
-    def request(number: int, more: str = "") -> str:
+def _registration(domain: str, then: str = "", more: str = "") -> str:
+    """more: parameters of its Contact."""
+    contact = CONTACT.format(who="field0") + more
+
+    def request(number: int, credentials: str = "") -> str:
         return (
             f"REGISTER sip:{domain} SIP/2.0\n"
             "Via: SIP/2.0/[way] [local_ip]:[local_port];branch=[branch];rport\n"
             f"From: <sip:[field0]@{domain}>;tag=[pid]r[call_number]\n"
             f"To: <sip:[field0]@{domain}>\nCall-ID: [call_id]\nCSeq: {number} REGISTER\n"
-            f"{CONTACT.format(who='field0')}\nMax-Forwards: 70\nExpires: 600{more}"
+            f"{contact}\nMax-Forwards: 70\nExpires: 600{credentials}"
         )
 
     granted = f'<recv response="200">{then}</recv>' if then else _recv(200)
