@@ -98,6 +98,39 @@ def unregister(number):
     return known
 
 
+def registered():
+    """Return how many numbers are registered."""
+    users = voip_kamailio.statistics(rpc("stats.get_statistics", "usrloc:") or [])
+    return users.get("location-users", users.get("registered_users", 0))
+
+
+def leave(run):
+    """Have each device that renews come again, for voip_proxy.MOVING_S: see voip_shared.leave."""
+    rpc("htable.sets", "move", "run", str(run))
+
+
+def stay():
+    """End `leave`."""
+    with contextlib.suppress(NotFound):
+        rpc("htable.delete", "move", "run")
+
+
+def parting():
+    """Return who was told to come again: see voip_proxy.parting."""
+    try:
+        entries = voip_kamailio.table_entries(rpc("htable.dump", "parting") or [])
+    except NotFound:
+        return {}
+    return voip_proxy.parting(entries, time.time())
+
+
+def parted(end, asked=None):
+    """Forget one of `parting`; asked: of one that is to be asked again."""
+    rpc("htable.delete", "parting", end)
+    if asked:
+        rpc("htable.delete", "asked", asked)
+
+
 def forget_subscribers():
     """Forget what is remembered of subscribers: each is asked of the database again."""
     rpc(_FORGET, _DIGESTS)
@@ -143,7 +176,7 @@ def bans(timeout_s=5):
     """Return who is shut out: [{source, reason, left_s}], see `voip_proxy.bans`."""
     try:
         found = rpc("htable.dump", "ipban", timeout_s=timeout_s)
-        entries = voip_kamailio.ban_entries(found or [])
+        entries = voip_kamailio.table_entries(found or [])
     except NotFound:
         return []
     return voip_proxy.bans(entries, time.time())
@@ -246,7 +279,10 @@ def routing_files(source, voip, saltenv="base"):
     source: salt:// directory of the routing files. voip: pillar['voip'].
     """
     files = voip_proxy.fetched(__salt__, source, "kamailio.cfg", saltenv)
-    return files | {"defines.cfg": voip_kamailio.defines(voip)}
+    return files | {
+        "defines.cfg": voip_kamailio.defines(voip),
+        "shared.cfg": voip_kamailio.shared_listeners(voip),
+    }
 
 
 def tables(voip):

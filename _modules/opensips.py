@@ -99,6 +99,33 @@ def forget_subscribers():
     mi(_FORGET, glob="*", collection=_DIGESTS)
 
 
+def registered():
+    """Return how many numbers are registered."""
+    return _statistics("usrloc").get(f"{_LOCATION}-users", 0)
+
+
+def leave(run):
+    """Have each device that renews come again, for voip_proxy.MOVING_S: see voip_shared.leave."""
+    mi("cache_store", system="local:move", attr="run", value=str(run), expire=voip_proxy.MOVING_S)
+
+
+def stay():
+    """End `leave`."""
+    mi("cache_remove", system="local:move", attr="run")
+
+
+def parting():
+    """Return who was told to come again: see voip_proxy.parting."""
+    return voip_proxy.parting(voip_opensips.table_entries(_cached("parting")), time.time())
+
+
+def parted(end, asked=None):
+    """Forget one of `parting`; asked: of one that is to be asked again."""
+    mi("cache_remove", system="local:parting", attr=end)
+    if asked:
+        mi("cache_remove", system="local:asked", attr=asked)
+
+
 def dispatchers():
     """Return the PBXs as probed: [{uri, state}], state "active", "inactive" or "probing"."""
     return voip_opensips.destinations(mi("ds_list"))
@@ -136,7 +163,7 @@ def _statistics(group):
 
 def bans(timeout_s=5):
     """Return who is shut out: [{source, reason, left_s}], see `voip_proxy.bans`."""
-    entries = voip_opensips.ban_entries(_cached("ipban", timeout_s))
+    entries = voip_opensips.table_entries(_cached("ipban", timeout_s))
     # What has ended is in memory until somebody asks for it, or it is swept.
     return [row for row in voip_proxy.bans(entries, time.time()) if row["left_s"]]
 

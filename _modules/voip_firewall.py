@@ -50,9 +50,9 @@ def ruleset(**declared):
     return voip_nft.ruleset(**declared)
 
 
-def live():
+def live(table=voip_nft.TABLE):
     """Return nft's own listing of the loaded table without counters, "" when there is none."""
-    done = _run([_nft(), "--stateless", "list", "table", *_TABLE])
+    done = _run([_nft(), "--stateless", "list", "table", voip_nft.FAMILY, table])
     if done.returncode == 0:
         return done.stdout
     if "No such file or directory" in done.stderr:
@@ -60,13 +60,13 @@ def live():
     return _failed("nft list table", done)
 
 
-def expected(text):
+def expected(text, table=voip_nft.TABLE):
     """Return the listing that `live` would give once text is loaded.
 
     nft loads it into a new network namespace that ends with the process, so the kernel checks the
     rules completely and nothing of the host changes. Raises CommandExecutionError when refused.
     """
-    script = f"{_nft()} -f - && exec {_nft()} --stateless list table {' '.join(_TABLE)}"
+    script = f"{_nft()} -f - && exec {_nft()} --stateless list table {voip_nft.FAMILY} {table}"
     done = _run(["unshare", "--net", "/bin/sh", "-c", script], text)
     return done.stdout if done.returncode == 0 else _failed("rules refused", done)
 

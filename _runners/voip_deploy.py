@@ -32,11 +32,13 @@ def __virtual__():
 
 
 def plan():
-    """Return {"first", "then", "all", "proxies", "daemons", "relays"} for the orchestrations.
+    """Return what the orchestrations need: {"first", "then", "all", "proxies", "daemons", "relays",
+    "entrances"}.
 
     first: those that serve secrets, certificates and data to the rest. proxies: those to wait for
     until they reach media relays and PBXs; none where one of these could not be had. relays: media
-    hosts that take over each other's calls. All are minions, but daemons: what runs on the proxies.
+    hosts that take over each other's calls. entrances: hosts with a shared address. All are
+    minions, but daemons: what runs on the proxies.
     """
     from voip_stack import deployment, paths
     from voip_stack.pillar import compile, load
@@ -56,6 +58,7 @@ def plan():
         "proxies": proxies,
         "daemons": daemons,
         "relays": list(pillar.floating()),
+        "entrances": [name for name in names if pillar.hosts[name].shared is not None],
     }
 
 

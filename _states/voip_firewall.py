@@ -12,11 +12,13 @@ def __virtual__():
     return __virtualname__
 
 
-def managed(name, rules, addresses, networks, masters=(), master_ports=(), egress=None):
+def managed(
+    name, rules, addresses, networks, masters=(), master_ports=(), egress=None, shared=None
+):
     """Make table `inet voip` exactly what is declared.
 
     name: path of the rules file, loaded at boot by nftables.service.
-    rules, addresses, networks, masters, master_ports, egress: see `voip_nft.ruleset`.
+    rules, addresses, networks, masters, master_ports, egress, shared: see `voip_nft.ruleset`.
 
     Rules that somebody changed by hand, in the file or in the kernel, are put back. Rules that nft
     refuses are not loaded; rules that would cut the master are taken back.
@@ -30,6 +32,7 @@ def managed(name, rules, addresses, networks, masters=(), master_ports=(), egres
             masters=masters,
             master_ports=master_ports,
             egress=egress,
+            shared=shared,
         )
         wanted = __salt__["voip_firewall.expected"](text)
         ret["changes"] = _changes(name, text, wanted)

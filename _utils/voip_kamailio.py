@@ -13,7 +13,9 @@ from voip_proxy import (
     destination_classes,
     invite_timeout_s,
     media_relay_url,
+    shared_addresses,
     shared_values,
+    shared_ways,
 )
 
 CONFIG_DIR = "/etc/kamailio/voip"
@@ -34,19 +36,35 @@ def defines(voip, config_dir=CONFIG_DIR):
     lines += [f'#!substdef "!{name}!{value}!g"' for name, value in _values(voip, config_dir)]
     if "external" in voip["self"]["addresses"]:
         lines.append("#!define WITH_EXTERNAL")
-    lines += _ipv6_lines(voip["self"])
+    lines += _ipv6_lines(voip)
     return "\n".join(lines) + "\n"
 
 
-def _ipv6_lines(own):
-    """Of a proxy that devices reach by IPv6: the address as listeners have it, and as a pattern."""
-    address = own.get("ipv6", {}).get("external")
+def _ipv6_lines(voip):
+    """Of a proxy that devices reach by IPv6: the address as listeners have it, and as a pattern of
+    all that are its own."""
+    address = voip["self"].get("ipv6", {}).get("external")
     if address is None:
         return []
+    own = [address, *(item for item in shared_addresses(voip) if ":" in item)]
     return [
         f"#!define EXTERNAL_IPV6 [{address}]",
-        f'#!substdef "!V_IPV6_PATTERN!.{address}.!g"',
+        f'#!substdef "!V_IPV6_PATTERN!.({"|".join(own)}).!g"',
     ]
+
+
+def shared_listeners(voip):
+    """Return the text of shared.cfg: the listeners at the shared address, each of which says the
+    port by which devices come there. Nothing on a host without one.
+    """
+    kinds = {"sip-tls": "tls", "wss": "tls", "sip-udp": "udp", "sip-tcp": "tcp", "ws": "tcp"}
+    lines = ["# Written by Salt from the pillar: listeners at the shared address."]
+    lines += [
+        f"listen={kinds[way['name']]}:{endpoint(way['address'], way['to_port'])}"
+        f" advertise {endpoint(way['address'], way['port'])}"
+        for way in shared_ways(voip, "kamailio")
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _values(voip, config_dir):
@@ -55,8 +73,11 @@ def _values(voip, config_dir):
         voip["ports"]["kamailio"],
         voip["self"]["addresses"],
     )
+    own = {addresses.get("external", addresses["internal"]), addresses["internal"]}
+    own |= {item for item in shared_addresses(voip) if ":" not in item}
     return [
         *shared_values(voip, "kamailio", config_dir),
+        ("V_OWN_PATTERN", "|".join(sorted(own))),
         ("V_CONFIG_DIR", config_dir),
         ("V_PROXY_NAME", voip["site"]["proxy_name"]),
         # Where there is no external side, nothing matches the internal address twice.
@@ -374,8 +395,8 @@ def statistics(answer):
     return found
 
 
-def ban_entries(answer):
-    """Normalise what `htable.dump ipban` answers: [(key, value)], as voip_proxy.bans takes them."""
+def table_entries(answer):
+    """Normalise what `htable.dump` answers: [(key, value)]."""
     return [(slot["name"], slot["value"]) for item in answer for slot in item.get("slot", [])]
 
 

@@ -176,12 +176,13 @@ def _log(direction):
     return f'limit rate {LOG_RATE} log prefix "voip-firewall {direction}: " level info'
 
 
-def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None):
+def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None, shared=None):
     """Return the file that replaces table `inet voip`, and only that table, in one transaction.
 
     rules: see `listener_rules`. addresses: {interface: [own addresses]}. networks: see
     `spoof_rules`. masters, master_ports: see `master_rules`. egress: see `egress_rules`; None
     leaves outgoing traffic open, a list (even an empty one) closes it but for what it names.
+    shared: {"interface", "ways"} of `entrance_rules`, None on a host without a shared address.
     """
     icmp = [
         "meta nfproto ipv4 icmp type echo-request limit rate " + ICMP_RATE + " accept",
@@ -204,6 +205,8 @@ def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None
     ]
     for rule in rules:
         incoming += listener_rules(rule, addresses[rule["interface"]])
+    if shared:
+        incoming += entrance_rules(shared["interface"], shared["ways"])
     incoming += [_log("input"), f"counter {_comment('dropped')}"]
 
     chains = [
@@ -226,6 +229,67 @@ def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None
         f"delete table {FAMILY} {TABLE}\n"
         f"table {FAMILY} {TABLE} {{\n" + "\n".join(chains) + "}\n"
     )
+
+
+SHARED_TABLE = "voip_shared"
+
+
+def entrance(interface, proxy, ways):
+    """Return the file that replaces table `inet voip_shared`: who comes to the shared address.
+
+    proxy: whose ports they get. ways: [{proto, address, port, to_port}]. A connection that is open
+    is the kernel's (conntrack): it stays where it is, whatever the table says later.
+    """
+    rules = "".join(
+        f'\t\tiifname "{_quoted_safe(interface)}" {family} daddr {way["address"]} '
+        f"{way['proto']} dport {_ports(way['port'])} dnat {family} to {_end(way)}\n"
+        for way in ways
+        for family, found in by_family([way["address"]]).items()
+        if found
+    )
+    return (
+        "# Written by Salt (voip_shared.entrance) from the pillar: edits are undone.\n"
+        f"table {FAMILY} {SHARED_TABLE}\n"
+        f"delete table {FAMILY} {SHARED_TABLE}\n"
+        f"table {FAMILY} {SHARED_TABLE} {{\n"
+        f"\tcomment {_quoted(proxy)}\n"
+        "\tchain prerouting {\n\t\ttype nat hook prerouting priority dstnat; policy accept;\n"
+        f"{rules}\t}}\n}}\n"
+    )
+
+
+def entrance_of(listing):
+    """The proxy that a listing of the table names, None for an empty one."""
+    found = re.search(r'^\s*comment "([^"]+)"', listing, re.MULTILINE)
+    return found.group(1) if found else None
+
+
+def _quoted(text):
+    return f'"{_quoted_safe(text)}"'
+
+
+def _end(way):
+    # Not `redirect`: that one is to the first address of the interface.
+    address = f"[{way['address']}]" if ":" in way["address"] else way["address"]
+    return f"{address}:{_ports(way['to_port'])}"
+
+
+def entrance_rules(interface, ways):
+    """Return the accept rules of the shared address: for who came to one of its own ports, by
+    whichever proxy's it was replaced. ways: of all proxies, as `entrance` takes them.
+    """
+    lines = []
+    for family in ("ip", "ip6"):
+        own = [way for way in ways if by_family([way["address"]])[family]]
+        addresses = by_family(way["address"] for way in own)[family]
+        for proto, port in sorted({(way["proto"], way["port"]) for way in own}):
+            ends = {w["to_port"] for w in own if (w["proto"], w["port"]) == (proto, port)}
+            lines.append(
+                f'iifname "{_quoted_safe(interface)}" {family} daddr {_set(addresses)} {proto} '
+                f"dport {_set([str(end) for end in sorted(ends)])} ct original proto-dst {port} "
+                f"accept {_comment('shared address')}"
+            )
+    return lines
 
 
 HOLD_TABLE = "voip_hold"

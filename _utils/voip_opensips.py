@@ -15,7 +15,9 @@ from voip_proxy import (
     destination_classes,
     invite_timeout_s,
     media_relay_url,
+    shared_addresses,
     shared_values,
+    shared_ways,
 )
 
 CONFIG_DIR = "/etc/opensips/voip"
@@ -42,7 +44,9 @@ def values(voip, modules_dir, config_dir=CONFIG_DIR):
         "V_MODULES_DIR": modules_dir,
         "V_TLS_TABLES_DIR": TLS_TABLES_DIR,
         "V_MAX_CONNECTIONS": voip["opensips"]["max_connections"],
-        "V_OWN_PATTERN": "|".join(_pattern(item) for item in _own_addresses(voip["self"])),
+        "V_OWN_PATTERN": "|".join(
+            _pattern(item) for item in [*_own_addresses(voip["self"]), *shared_addresses(voip)]
+        ),
         "V_HAS_IPV6": "yes" if voip["self"].get("ipv6") else "no",
         "V_NONCE_S": NONCE_S,
         "V_INVITE_TIMEOUT_S": invite_timeout_s(voip["routing"]),
@@ -67,7 +71,10 @@ def substituted(text, found):
 
 
 def sockets(voip):
-    """Return the text of sockets.cfg: each listener at each address, and the names of ours."""
+    """Return the text of sockets.cfg: each listener at each address, and the names of ours.
+
+    At the shared address it says the port by which devices come there.
+    """
     ports = voip["ports"]["opensips"]
     kinds = {"tls": "sip-tls", "wss": "wss", "udp": "sip-udp", "tcp": "sip-tcp", "ws": "ws"}
     lines = ["# Written by Salt from the pillar: listeners, and the names that are ours."]
@@ -75,6 +82,13 @@ def sockets(voip):
         lines += [
             f"socket={proto}:{endpoint(address, ports[name])}" for proto, name in kinds.items()
         ]
+    lines += [
+        f"socket={proto}:{endpoint(way['address'], way['to_port'])}"
+        f" as {endpoint(way['address'], way['port'])}"
+        for way in shared_ways(voip, "opensips")
+        for proto, name in kinds.items()
+        if name == way["name"]
+    ]
     site = voip["site"]
     for name in (site["domain"], site["proxy_name"]):
         lines += [f"alias=tls:{name}:{ports['sip-tls']}", f"alias=wss:{name}:{ports['wss']}"]
@@ -269,8 +283,8 @@ def _normal(text):
     return endpoint(ipaddress.ip_address(address.strip("[]")), port)
 
 
-def ban_entries(answer):
-    """Normalise what `cache_fetch_chunk` answers: [(key, value)], as voip_proxy.bans takes them."""
+def table_entries(answer):
+    """Normalise what `cache_fetch_chunk` answers: [(key, value)]."""
     return [(item["name"], item["value"]) for item in answer["keys"]]
 
 

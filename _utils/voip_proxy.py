@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import ipaddress
 import os
+import re
 import subprocess
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -47,6 +48,7 @@ def shared_values(voip, component, config_dir):
         ("V_INT_IP", voip["self"]["addresses"]["internal"]),
         ("V_TLS_PORT", ports["sip-tls"]),
         ("V_WSS_PORT", ports["wss"]),
+        ("V_OWN_PORTS", "|".join(str(port) for port in _own_ports(voip, component))),
         ("V_CHILDREN", settings["children"]),
         ("V_TCP_WORKERS", settings["tcp_workers"]),
         ("V_TCP_LIFETIME_S", expires["max"] + 5),
@@ -70,6 +72,8 @@ def shared_values(voip, component, config_dir):
         # Told again within half of it, by whoever registers.
         ("V_LOCATION_TOLD_S", expires["max"]),
         ("V_LOCATION_KEPT_S", 2 * expires["max"]),
+        ("V_MOVE_S", MOVE_S),
+        ("V_MOVING_S", MOVING_S),
         ("V_FLOOD_WINDOW_S", pike["seconds"]),
         ("V_FLOOD_REQUESTS", pike["requests"]),
         ("V_FLOOD_BAN_S", pike["ban_s"]),
@@ -80,6 +84,57 @@ def shared_values(voip, component, config_dir):
         ("V_RETRY_AFTER_S", routing["retry_after_s"]),
         *media_flags(routing["srtp_suites"], bool(voip["self"].get("ipv6"))),
     ]
+
+
+_NUMBER = re.compile(r"sips?:([^@;]+)@")
+
+# A device that is to come by a new connection is told so long a life of its registration, and for
+# so long calls to it are told to wait.
+MOVE_S, MOVING_S = 5, 10
+
+
+def shared_addresses(voip):
+    """Return the addresses, beside the host's own, that devices come to (salt/shared)."""
+    return voip.get("shared", {}).get("addresses", [])
+
+
+def shared_ways(voip, component):
+    """Return a proxy's listeners there: [{name, proto, address, port, to_port}]."""
+    return voip.get("shared", {}).get("ways", {}).get(component, [])
+
+
+def _own_ports(voip, component):
+    """By which SIP comes over TLS, those of the shared address included."""
+    secure = ("sip-tls", "wss")
+    ways = shared_ways(voip, component)
+    own = {voip["ports"][component][name] for name in secure}
+    return sorted(own | {way["port"] for way in ways if way["name"] in secure})
+
+
+def busy_numbers(dialogs):
+    """The numbers that have a call, of a proxy's dialogs. One to a device that is on its way, which
+    the proxy just refuses, is none: it is not even ringing.
+    """
+    found = set()
+    for dialog in dialogs:
+        if dialog["state"] == "ended":
+            continue
+        ends = ("from",) if dialog["state"] == "unconfirmed" else ("from", "to")
+        found |= {uri.group(1) for end in ends if (uri := _NUMBER.match(dialog[end] or ""))}
+    return found
+
+
+def parting(entries, now):
+    """Who was told to come again: {"address:port": {"number", "asked", "age_s"}}.
+
+    entries: [("address:port", "NUMBER TIME ASKED")] as the routing stores them. asked: the key by
+    which it is asked only once.
+    """
+    found = {}
+    for end, value in entries:
+        number, told, asked = value.split(" ", 2)
+        found[end] = {"number": number, "asked": asked, "age_s": now - int(told)}
+    return found
 
 
 def location_name(host, component):

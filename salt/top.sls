@@ -6,3 +6,6 @@ base:
 {%- for component in pillar.get('voip', {}).get('self', {}).get('components', []) %}
     - {{ component }}
 {%- endfor %}
+{%- if pillar.get('voip', {}).get('shared') %}
+    - shared
+{%- endif %}

@@ -8,6 +8,7 @@ from typing import Any
 from voip_stack import deployment, drain, paths, providers
 from voip_stack.master import client, daemon
 from voip_stack.pillar import Pillar, load, trial
+from voip_stack.pillar import compile as compiled
 from voip_stack.problem import Problem
 from voip_stack.repair import state
 
@@ -52,6 +53,8 @@ class Health:
     # A trial that is on, as pillar/trial.py has it.
     trial: dict[str, Any] | None = None
     drained: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # The proxy that new connections to the shared address go to, as the pillar has it.
+    primary: str | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -92,6 +95,7 @@ def look() -> Health:
     if process is not None:
         _ask(health, pillar)
     health.drained = _drained()
+    health.primary = compiled.primary(pillar, facts)
     return health
 
 

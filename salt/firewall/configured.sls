@@ -24,5 +24,10 @@ Load the declared firewall rules:
     - masters: [{{ voip.master.address }}]
     - master_ports: [{{ voip.master.publish }}, {{ voip.master.request }}]
     - egress: {{ voip.get('egress') | tojson }}
+    {%- if voip.shared is defined %}
+    - shared:
+        interface: {{ voip.shared.interface }}
+        ways: {{ voip.shared.ways.values() | sum(start=[]) | tojson }}
+    {%- endif %}
     - require:
       - pkg: Install nftables

@@ -1,5 +1,9 @@
+{%- set has_shared = pillar['voip'].shared is defined %}
 include:
   - kamailio.configured
+{%- if has_shared %}
+  - shared.address
+{%- endif %}
 
 # What is read at the start only; the tables are read again by the state that writes them.
 Run Kamailio:
@@ -10,6 +14,7 @@ Run Kamailio:
       - /etc/systemd/system/kamailio.service.d
       - /etc/kamailio/voip/kamailio.cfg
       - /etc/kamailio/voip/defines.cfg
+      - /etc/kamailio/voip/shared.cfg
       - /etc/kamailio/voip/modules.cfg
       - /etc/kamailio/voip/routes
     - watch:
@@ -17,6 +22,9 @@ Run Kamailio:
       - voip_proxy: Configure Kamailio's routing
       - file: Confine the Kamailio service
     - require:
+{%- if has_shared %}
+      - voip_service: Have the shared address
+{%- endif %}
       - voip_proxy: Configure Kamailio's tables
 
 Kamailio answers its control socket:

@@ -1,5 +1,9 @@
+{%- set has_shared = pillar['voip'].shared is defined %}
 include:
   - opensips.configured
+{%- if has_shared %}
+  - shared.address
+{%- endif %}
 
 # What is read at the start only; the tables are read again by the state that writes them.
 Run OpenSIPS:
@@ -17,6 +21,9 @@ Run OpenSIPS:
       - voip_proxy: Configure OpenSIPS' routing
       - file: Confine the OpenSIPS service
     - require:
+{%- if has_shared %}
+      - voip_service: Have the shared address
+{%- endif %}
       - voip_proxy: Configure OpenSIPS' tables
 
 OpenSIPS answers its control socket:

@@ -430,7 +430,7 @@ def test_bans_are_told_as_people_write_sources():
         {"name": "2001:db8:0:a::", "value": "auth 1900"},
         {"name": "198.51.100.8", "value": "auth 900"},
     ]
-    entries = voip_kamailio.ban_entries([{"slot": slots[:2]}, {"slot": slots[2:]}])
+    entries = voip_kamailio.table_entries([{"slot": slots[:2]}, {"slot": slots[2:]}])
     assert voip_proxy.bans(entries, 1000.5) == [
         {"source": "198.51.100.7", "reason": "flood", "left_s": 100},
         {"source": "198.51.100.8", "reason": "auth", "left_s": 0},

@@ -32,6 +32,7 @@ from voip_stack.cli import (
     soak,
     status,
     subscribers,
+    switch_proxy,
     test,
     up,
 )
@@ -76,6 +77,7 @@ COMMANDS: list[tuple[str, Callable[..., Any], str, dict[str, Any]]] = [
     ("incidents", incidents.incidents, "What failed, and what was done about it.", {}),
     ("maintenance", maintenance.maintenance, "Pause self-repair of a host.", {}),
     ("drain", drain.drain, "Take a media host out without cutting a call.", {}),
+    ("switch-proxy", switch_proxy.switch_proxy, "Move calls to the other proxy.", {}),
     ("shell", shell.shell, "A root shell or one command on a host.", PASS_THROUGH),
     ("logs", logs.logs, "The journal of a host or of one unit.", {}),
     ("secrets", secrets.secrets, "Ages of passwords, and their rotation.", {}),

@@ -72,6 +72,8 @@ def _show(health: Health) -> None:
                 Text(item.problem, style="red") if item.problem else Text(item.note or ""),
             )
         console.print(parts)
+    if health.primary:
+        console.print(f"primary proxy: {health.primary}", markup=False)
     from voip_stack.cli.maintenance import line
 
     for host, entry in sorted(health.maintenance.items()):

@@ -71,6 +71,8 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         )
     if roles & ROUTED_ROLES:
         compiled["routing"] = pillar.routing.model_dump(mode="json")
+    if (entrance := shared(pillar, host, provider, facts)) is not None:
+        compiled["shared"] = entrance
     if roles & TOLL_ROLES:
         compiled["toll"] = pillar.toll.model_dump(mode="json")
     for role, names in SUBSCRIBERS_OF.items():
@@ -99,6 +101,53 @@ def proxies(pillar: Pillar, facts: dict[str, Any]) -> list[str]:
         for name in pillar.roles.get("sip", [])
         if name in PROXIES and is_available(name, facts)
     ]
+
+
+def primary(pillar: Pillar, facts: dict[str, Any]) -> str | None:
+    """The proxy that new connections to the shared address go to: the declared one, or the one that
+    could be had. None without any."""
+    found = proxies(pillar, facts)
+    declared = pillar.routing.primary_proxy
+    return declared if declared in found else next(iter(found), None)
+
+
+def shared(
+    pillar: Pillar, host: str, provider: str, facts: dict[str, Any]
+) -> dict[str, Any] | None:
+    """A host's entrance to the primary proxy, None for one that has none.
+
+    primary, others: proxies of this host. ways: of each, its listeners at the address and the port
+    there that leads to them: {proxy: [{name, proto, address, port, to_port}]}.
+    """
+    own = pillar.hosts[host]
+    found = [name for name in available(pillar, host, facts) if name in PROXIES]
+    first = primary(pillar, facts)
+    if own.shared is None or first not in found:
+        return None
+    addresses = [
+        str(item) for item in (own.shared.external, own.shared.external_ipv6) if item is not None
+    ]
+    return {
+        "interface": interface(pillar, "external", provider),
+        "addresses": addresses,
+        "primary": first,
+        "others": [name for name in found if name != first],
+        "ways": {
+            proxy: [
+                {
+                    "name": name,
+                    "proto": proto,
+                    "address": address,
+                    "port": port,
+                    "to_port": pillar.services[proxy][name].ports[0],
+                }
+                for address in addresses
+                for name, port in pillar.shared.items()
+                for proto in pillar.services[proxy][name].proto
+            ]
+            for proxy in found
+        },
+    }
 
 
 def proxies_of_hosts(pillar: Pillar, facts: dict[str, Any]) -> list[tuple[str, str]]:

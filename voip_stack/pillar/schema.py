@@ -73,6 +73,13 @@ class Relay(Model):
     external_ipv6: IPv6Address | None = None
 
 
+class Shared(Model):
+    """An address more of a proxy's host: who comes there comes to the primary proxy."""
+
+    external: IPv4Address
+    external_ipv6: IPv6Address | None = None
+
+
 class Host(Model):
     roles: Annotated[list[str], Field(min_length=1)]
     os: Literal["bookworm", "trixie"]
@@ -80,6 +87,7 @@ class Host(Model):
     external: IPv4Address | None = None
     external_ipv6: IPv6Address | None = None
     relay: Relay | None = None
+    shared: Shared | None = None
     vcpus: Annotated[int, Field(ge=1, le=64)]
     memory_mib: Annotated[int, Field(ge=256, le=1_048_576)]
     disk_gib: Annotated[int, Field(ge=4, le=65_536)]
@@ -227,6 +235,7 @@ class Registrations(Model):
 
 
 class Routing(Model):
+    primary_proxy: Literal["kamailio", "opensips"]
     cleartext_trunks: list[IPv4Address]
     max_forwards: Annotated[int, Field(ge=1, le=255)]
     max_message_bytes: Annotated[int, Field(ge=1024, le=65_535)]
@@ -254,6 +263,7 @@ class Pillar(Model):
     roles: dict[HostName, list[str]]
     hosts: dict[HostName, Host]
     services: dict[str, dict[str, Listener]]
+    shared: dict[str, Port] = {}
     management: dict[Provider, list[Listener]]
     egress: dict[str, Egress] = {}
     master: MasterPorts
@@ -288,6 +298,7 @@ class Pillar(Model):
         _check_unique_addresses(self)
         _check_relays(self)
         _check_ipv6(self)
+        _check_shared(self)
         _check_services(self)
         _check_certificates(self)
         _check_suites(self)
@@ -339,10 +350,11 @@ def _check_host(pillar: Pillar, name: str, host: Host) -> None:
 def _check_unique_addresses(pillar: Pillar) -> None:
     seen: dict[IPv4Address | IPv6Address, str] = {}
     fields = ("internal", "external", "external_ipv6")
-    places = [(field,) for field in fields] + [("relay", field) for field in fields]
+    places: list[tuple[str, ...]] = [(field,) for field in fields]
+    places += [(more, field) for more in ("relay", "shared") for field in fields]
     for name, host in pillar.hosts.items():
         for where in places:
-            holder: Any = host.relay if where[0] == "relay" else host
+            holder: Any = host if len(where) == 1 else getattr(host, where[0])
             address = getattr(holder, where[-1], None)
             if address is None:
                 continue
@@ -378,6 +390,28 @@ def _check_relays(pillar: Pillar) -> None:
         raise PillarValueError(
             ("hosts", next(iter(floating)), "relay"), "a host that runs callstore expected"
         )
+
+
+def _check_shared(pillar: Pillar) -> None:
+    """A shared address is one more of a host that has proxies, and each of its ports is theirs."""
+    for name, host in pillar.hosts.items():
+        if host.shared is None:
+            continue
+        if not set(component_models.PROXIES) & set(pillar.components_of(name)):
+            raise PillarValueError(("hosts", name, "shared"), "a host with a proxy expected")
+        for field in ("external", "external_ipv6"):
+            address, own = getattr(host.shared, field), getattr(host, field)
+            external = pillar.networks["external"]
+            cidr: Any = external.cidr if field == "external" else external.ipv6
+            if address is not None and (own is None or cidr is None or address not in cidr):
+                raise PillarValueError(
+                    ("hosts", name, "shared", field),
+                    f"an address inside {cidr} expected, and {field} of the host",
+                )
+    for name in pillar.shared:
+        for proxy in component_models.PROXIES:
+            if name not in pillar.services[proxy]:
+                raise PillarValueError(("shared", name), f"a listener of {proxy} expected")
 
 
 def _check_ipv6(pillar: Pillar) -> None:

@@ -26,6 +26,8 @@ class Run:
     hosts: dict[str, HostResult] = field(default_factory=dict)
     failures: list[StateFailure] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    # What each runner of the orchestration returned, by state ID.
+    returned: dict[str, Any] = field(default_factory=dict)
 
     def take(self, host: str, returned: Any) -> HostResult:
         """Add one host's return."""
@@ -112,6 +114,11 @@ def counts(result: HostResult) -> str:
 
 def _judge(run: Run, output: str, step: Step) -> None:
     steps = orchestration_steps(output)
+    for state_id, state in steps.items():
+        if isinstance(changes := state.get("changes"), dict) and "return" in changes:
+            run.returned[state_id.split("_|-")[1] if "_|-" in state_id else state_id] = changes[
+                "return"
+            ]
     for state_id, state in steps.items():
         step.steps.log(f"orchestration: {state_id}: {state.get('result')} {state.get('comment')}")
     if run.failures:
