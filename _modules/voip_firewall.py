@@ -16,6 +16,7 @@ __virtualname__ = "voip_firewall"
 
 _TABLE = (voip_nft.FAMILY, voip_nft.TABLE)
 _TIMEOUT_S = 10
+_LISTING = ("--stateless", "--terse", "list", "table")
 
 
 def __virtual__():
@@ -51,8 +52,11 @@ def ruleset(**declared):
 
 
 def live(table=voip_nft.TABLE):
-    """Return nft's own listing of the loaded table without counters, "" when there is none."""
-    done = _run([_nft(), "--stateless", "list", "table", voip_nft.FAMILY, table])
+    """Return nft's own listing of the loaded table, "" when there is none.
+
+    Without counters, and without the sources whose connections are counted.
+    """
+    done = _run([_nft(), *_LISTING, voip_nft.FAMILY, table])
     if done.returncode == 0:
         return done.stdout
     if "No such file or directory" in done.stderr:
@@ -66,7 +70,8 @@ def expected(text, table=voip_nft.TABLE):
     nft loads it into a new network namespace that ends with the process, so the kernel checks the
     rules completely and nothing of the host changes. Raises CommandExecutionError when refused.
     """
-    script = f"{_nft()} -f - && exec {_nft()} --stateless list table {voip_nft.FAMILY} {table}"
+    listing = " ".join([_nft(), *_LISTING, voip_nft.FAMILY, table])
+    script = f"{_nft()} -f - && exec {listing}"
     done = _run(["unshare", "--net", "/bin/sh", "-c", script], text)
     return done.stdout if done.returncode == 0 else _failed("rules refused", done)
 

@@ -13,12 +13,20 @@ def __virtual__():
 
 
 def managed(
-    name, rules, addresses, networks, masters=(), master_ports=(), egress=None, shared=None
+    name,
+    rules,
+    addresses,
+    networks,
+    masters=(),
+    master_ports=(),
+    egress=None,
+    shared=None,
+    connections=None,
 ):
     """Make table `inet voip` exactly what is declared.
 
     name: path of the rules file, loaded at boot by nftables.service.
-    rules, addresses, networks, masters, master_ports, egress, shared: see `voip_nft.ruleset`.
+    The others: see `voip_nft.ruleset`.
 
     Rules that somebody changed by hand, in the file or in the kernel, are put back. Rules that nft
     refuses are not loaded; rules that would cut the master are taken back.
@@ -33,6 +41,7 @@ def managed(
             master_ports=master_ports,
             egress=egress,
             shared=shared,
+            connections=connections,
         )
         wanted = __salt__["voip_firewall.expected"](text)
         ret["changes"] = _changes(name, text, wanted)

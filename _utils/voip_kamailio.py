@@ -86,7 +86,6 @@ def _values(voip, config_dir):
         ("V_TCP_PORT", ports["sip-tcp"]),
         ("V_WS_PORT", ports["ws"]),
         ("V_INVITE_TIMEOUT_MS", invite_timeout_s(routing) * 1000),
-        ("V_SOURCE_CONNECTIONS", voip["toll"]["connections_per_source"]),
         *_size_values(voip["kamailio"]),
     ]
 

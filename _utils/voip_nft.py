@@ -166,23 +166,84 @@ def egress_rules(egress):
     return lines
 
 
+# Whose connections are counted: an address, or an IPv6 network of 64 bits, all of whose addresses
+# are its own.
+_SOURCES = {
+    "ip": ("sources", "ipv4_addr", "ip saddr"),
+    "ip6": ("sources6", "ipv6_addr", "ip6 saddr and ffff:ffff:ffff:ffff::"),
+}
+_MOST_SOURCES = 65536
+
+
+def connection_rules(connections):
+    """Return (sets, chains, rule of the input chain) that limit a source's connections.
+
+    connections: {interface, ports, most, sources: {address or network: another limit}}. Those over
+    the limit are reset, counted, and told with a limit. A source that there is no room for in the
+    set is let in.
+    """
+    lines = []
+    # Of two that overlap, the smaller one counts.
+    declared = sorted(connections["sources"].items(), key=lambda item: (-_length(item[0]), item))
+    for source, most in declared:
+        ((family, (network,)),) = (item for item in by_family([source]).items() if item[1])
+        lines.append(f"{family} saddr {network} {_over(family, most)}")
+        lines.append(f"{family} saddr {network} return")
+    lines += [_over(family, connections["most"]) for family in _SOURCES]
+    refused = [
+        _log("connections"),
+        f"counter reject with tcp reset {_comment('connections of a source')}",
+    ]
+    sets = [
+        f"\tset {name} {{\n\t\ttype {kind}\n\t\tsize {_MOST_SOURCES}\n\t\tflags dynamic\n\t}}\n"
+        for name, kind, _ in _SOURCES.values()
+    ]
+    ports = _set([_ports(port) for port in connections["ports"]])
+    entry = (
+        f'iifname "{_quoted_safe(connections["interface"])}" tcp dport {ports} ct state new'
+        " jump connections"
+    )
+    return sets, [_body("too_many", refused), _body("connections", lines)], entry
+
+
+def _length(network):
+    return ipaddress.ip_network(network).prefixlen
+
+
+def _over(family, most):
+    name, _, key = _SOURCES[family]
+    return f"add @{name} {{ {key} ct count over {int(most)} }} goto too_many"
+
+
+def _body(name, lines):
+    return f"\tchain {name} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
+
+
 def _chain(name, hook, policy, lines):
-    body = "".join(f"\t\t{line}\n" for line in lines)
-    head = f"\t\ttype filter hook {hook} priority filter; policy {policy};\n"
-    return f"\tchain {name} {{\n{head}{body}\t}}\n"
+    return _body(name, [f"type filter hook {hook} priority filter; policy {policy};", *lines])
 
 
 def _log(direction):
     return f'limit rate {LOG_RATE} log prefix "voip-firewall {direction}: " level info'
 
 
-def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None, shared=None):
+def ruleset(
+    rules,
+    addresses,
+    networks,
+    masters=(),
+    master_ports=(),
+    egress=None,
+    shared=None,
+    connections=None,
+):
     """Return the file that replaces table `inet voip`, and only that table, in one transaction.
 
     rules: see `listener_rules`. addresses: {interface: [own addresses]}. networks: see
     `spoof_rules`. masters, master_ports: see `master_rules`. egress: see `egress_rules`; None
     leaves outgoing traffic open, a list (even an empty one) closes it but for what it names.
     shared: {"interface", "ways"} of `entrance_rules`, None on a host without a shared address.
+    connections: see `connection_rules`; None for no limit.
     """
     icmp = [
         "meta nfproto ipv4 icmp type echo-request limit rate " + ICMP_RATE + " accept",
@@ -203,13 +264,17 @@ def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None
         "ct state invalid counter drop",
         *icmp,
     ]
+    sets, chains = [], []
+    if connections is not None:
+        sets, chains, entry = connection_rules(connections)
+        incoming.append(entry)
     for rule in rules:
         incoming += listener_rules(rule, addresses[rule["interface"]])
     if shared:
         incoming += entrance_rules(shared["interface"], shared["ways"])
     incoming += [_log("input"), f"counter {_comment('dropped')}"]
 
-    chains = [
+    chains += [
         _chain("input", "input", "drop", incoming),
         _chain("forward", "forward", "drop", [_log("forward"), f"counter {_comment('dropped')}"]),
     ]
@@ -227,7 +292,7 @@ def ruleset(rules, addresses, networks, masters=(), master_ports=(), egress=None
         "# Written by Salt (voip_firewall.managed) from pillar/services.yaml: edits are undone.\n"
         f"table {FAMILY} {TABLE}\n"
         f"delete table {FAMILY} {TABLE}\n"
-        f"table {FAMILY} {TABLE} {{\n" + "\n".join(chains) + "}\n"
+        f"table {FAMILY} {TABLE} {{\n" + "\n".join([*sets, *chains]) + "}\n"
     )
 
 

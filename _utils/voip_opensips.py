@@ -49,6 +49,7 @@ def values(voip, modules_dir, config_dir=CONFIG_DIR):
         ),
         "V_HAS_IPV6": "yes" if voip["self"].get("ipv6") else "no",
         "V_NONCE_S": NONCE_S,
+        "V_IDLE_S": voip["toll"]["idle_s"],
         "V_INVITE_TIMEOUT_S": invite_timeout_s(voip["routing"]),
         "V_PBX_SET": PBX_SET,
         "V_TRUNK_GROUP": TRUNK_GROUP,

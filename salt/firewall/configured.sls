@@ -29,5 +29,6 @@ Load the declared firewall rules:
         interface: {{ voip.shared.interface }}
         ways: {{ voip.shared.ways.values() | sum(start=[]) | tojson }}
     {%- endif %}
+    - connections: {{ voip.get('connections') | tojson }}
     - require:
       - pkg: Install nftables

@@ -22,6 +22,8 @@ CHECKOUT = Path(__file__).parents[2]
 ROUTING = CHECKOUT / "salt/opensips/files"
 INSIDE, OUTSIDE = "127.0.0.1", "127.0.0.2"
 _START_S = 30
+# Of a connection by which nobody is registered.
+IDLE_S = 5
 
 
 class Authority:
@@ -76,7 +78,7 @@ class Daemon:
         self.voip["opensips"] = pillar.opensips.model_dump(mode="json") | {
             "database": {"user": "postgres", "name": "kamailio", "locations": "kamailio"}
         }
-        self.voip["toll"]["calls"] = {"at_once": 1, "per_minute": 8}
+        self.voip["toll"] |= {"calls": {"at_once": 1, "per_minute": 8}, "idle_s": IDLE_S}
         own = self.voip["self"]
         own["addresses"] = {"internal": INSIDE, "external": OUTSIDE}
         own.pop("ipv6", None)

@@ -1,6 +1,7 @@
 """The firewall's module and state with the real nft, in a network namespace of the test's own."""
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -197,3 +198,118 @@ def _accept(server):
             server.accept()[0].close()
     except OSError:
         return
+
+
+# -------------------------------------------------------------------- connections of a source
+
+LIMITED = {
+    "rules": [
+        {"name": "a/tcp", "interface": "eth0", "proto": "tcp", "ports": "5071", "sources": []}
+    ],
+    "addresses": {"eth0": ["192.168.64.10", "fd64::10"]},
+    "networks": {"eth0": ["192.168.64.0/24", "fd64::/48"]},
+    "connections": {
+        "interface": "eth0",
+        "ports": ["5071"],
+        "most": 5,
+        "sources": {"192.168.64.48/28": 8, "fd64:0:0:2::/64": 8},
+    },
+}
+# Accepts, and closes what the other side has closed.
+SERVER = """
+import selectors, socket, sys
+look = selectors.DefaultSelector()
+for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    listener.bind((address, 5071))
+    listener.listen(50)
+    look.register(listener, selectors.EVENT_READ, True)
+print("ready", flush=True)
+while True:
+    for key, _ in look.select():
+        if key.data:
+            look.register(key.fileobj.accept()[0], selectors.EVENT_READ, False)
+        elif not key.fileobj.recv(100):
+            look.unregister(key.fileobj)
+            key.fileobj.close()
+"""
+# From each address in turn, so many: how many of them were opened, each time it is asked.
+CLIENT = """
+import json, socket, sys
+for line in sys.stdin:
+    count, sources = json.loads(line)
+    held = []
+    for number in range(count):
+        source = sources[number % len(sources)]
+        to = "fd64::10" if ":" in source else "192.168.64.10"
+        try:
+            held.append(socket.create_connection((to, 5071), 2, (source, 0)))
+        except ConnectionRefusedError:
+            pass
+    print(len(held), flush=True)
+    for item in held:
+        item.close()
+"""
+
+
+@pytest.fixture
+def opened(namespace, firewall):
+    """opened(count, *sources): how many connections from there got through."""
+    outside = f"{namespace}-out"
+    subprocess.run(["ip", "netns", "add", outside], check=True)
+    try:
+        for line in (
+            f"link add eth0 netns {namespace} type veth peer name eth0 netns {outside}",
+            f"-n {namespace} addr add 192.168.64.10/24 dev eth0",
+            f"-n {namespace} addr add fd64::10/48 dev eth0 nodad",
+            *(f"-n {outside} addr add 192.168.64.{last}/24 dev eth0" for last in (30, 31, 50)),
+            *(f"-n {outside} addr add fd64:0:0:{last}/48 dev eth0 nodad"
+              for last in ("1::1", "1::2", "2::1")),
+            f"-n {namespace} link set eth0 up",
+            f"-n {outside} link set eth0 up",
+        ):  # fmt: skip
+            subprocess.run(["ip", *line.split()], check=True)
+        server = _started(namespace, SERVER)
+        assert server.stdout.readline() == "ready\n"
+        client = _started(outside, CLIENT)
+
+        def ask(count, *sources):
+            client.stdin.write(json.dumps([count, sources]) + "\n")
+            client.stdin.flush()
+            return int(client.stdout.readline())
+
+        # An end is seen as one when both sides have said so.
+        yield lambda *order: (time.sleep(0.5), ask(*order))[1]
+        for program in (client, server):
+            program.kill()
+            program.communicate()
+    finally:
+        subprocess.run(["ip", "netns", "del", outside], check=True)
+
+
+def _started(namespace, text):
+    argv = ["nsenter", f"--net=/run/netns/{namespace}", sys.executable, "-c", text]
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_source_has_so_many_connections(firewall, opened):
+    """An IPv4 address, or an IPv6 network of 64 bits; an address of a large source has more."""
+    firewall.load(firewall.ruleset(**LIMITED))
+    assert opened(9, "192.168.64.30") == 5
+    assert opened(9, "192.168.64.30", "192.168.64.31") == 9
+    assert opened(12, "192.168.64.50") == 8
+    assert opened(9, "fd64:0:0:1::1", "fd64:0:0:1::2") == 5
+    assert opened(12, "fd64:0:0:2::1") == 8
+    # What has ended counts no more, and those who were refused are counted.
+    assert opened(9, "192.168.64.30") == 5
+    assert firewall.drops()["too_many"] == 4 + 4 + 4 + 4 + 4
+
+
+def test_who_is_counted_is_no_change(state, opened, tmp_path):
+    path = tmp_path / "voip.nft"
+    assert run(state, path, **LIMITED)["changes"]
+    assert opened(3, "192.168.64.30") == 3
+    assert run(state, path, **LIMITED)["changes"] == {}

@@ -1,5 +1,6 @@
 """OpenSIPS of the package with the routing of the tree: its parser, and the daemon on loopback."""
 
+import socket
 import ssl
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import opensips as control  # noqa: E402
 import voip_subscribers  # noqa: E402
 
 from tests.functional.openbao_server import free_port  # noqa: E402
-from tests.functional.opensips_daemon import INSIDE, OUTSIDE, Daemon  # noqa: E402
+from tests.functional.opensips_daemon import IDLE_S, INSIDE, OUTSIDE, Daemon  # noqa: E402
 from tests.functional.postgresql_server import Server  # noqa: E402
 from tests.lab import sip_probe  # noqa: E402
 
@@ -242,7 +243,7 @@ def test_the_inside_is_for_hosts_of_ours(link, own):
 def test_a_hundred_reloads_under_a_connection(daemon, link):
     """Each with another certificate, which the next connection is shown; the held one goes on."""
     held = link()
-    sip_probe.do_request(held, DOMAIN)  # one that says nothing is closed after seconds
+    sip_probe.do_register(held, DOMAIN, NUMBER, PASSWORD)  # else it would soon be closed
     for number in range(RELOADS):
         wanted = daemon.renew()
         control.mi("tls_reload", timeout_s=15)
@@ -251,6 +252,24 @@ def test_a_hundred_reloads_under_a_connection(daemon, link):
             assert shown.split() == wanted.split()
     assert daemon.is_running
     assert sip_probe.do_request(held, DOMAIN)["status"] == [200, "OK"]
+
+
+@pytest.mark.parametrize("said", ["nothing", "half a handshake", "one message"])
+def test_a_connection_by_which_nobody_is_registered_ends(daemon, link, said):
+    if said == "one message":
+        held = link()
+        sip_probe.do_request(held, DOMAIN)
+        local, stranger = held.local, held.socket
+    else:
+        stranger = socket.create_connection((OUTSIDE, daemon.ports["sip-tls"]))
+        local = "{}:{}".format(*stranger.getsockname())
+        if said == "half a handshake":
+            stranger.sendall(bytes([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]))
+    stranger.settimeout(4 * IDLE_S)
+    began = time.monotonic()
+    assert stranger.recv(1) == b""
+    assert time.monotonic() - began > IDLE_S - 2
+    assert local not in [row["remote"] for row in control.connections()]
 
 
 def test_a_contact_goes_with_its_connection(link):

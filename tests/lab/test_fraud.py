@@ -12,7 +12,8 @@ import pytest
 
 from tests.lab.phones import SDP
 from tests.lab.proxies import PROXIES
-from voip_stack import paths, vault
+from tests.told import tell
+from voip_stack import outside, paths, vault
 from voip_stack.events import record
 
 PROBE = Path(__file__).with_name("sip_probe.py").read_bytes()
@@ -257,3 +258,45 @@ def test_who_has_proved_himself_goes_on(
     report = json.loads(output)
     assert report["failures"] == []
     assert report["done"] > 5
+
+
+# -------------------------------------------------------------------- connections of a source
+
+# {source: how many connections to these ports were opened, until one was refused or all were}.
+CONNECTING = """
+import json, resource, socket, sys
+order = json.loads(sys.argv[1])
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+held, opened = [], {}
+for source, count in order["sources"].items():
+    opened[source] = 0
+    for number in range(count):
+        port = order["ports"][number % len(order["ports"])]
+        try:
+            held.append(socket.create_connection((order["address"], port), 5, (source, 0)))
+        except ConnectionRefusedError:
+            break
+        opened[source] += 1
+print(json.dumps(opened))
+"""
+
+
+def test_a_source_has_so_many_connections_to_both_proxies(on, compiled, pillar, salt, provider):
+    """One beyond them is refused, and who comes from elsewhere is not."""
+    most, ports = pillar.toll.connections_per_source, compiled("sip-1")["ports"]
+    (other,) = outside.sources(pillar, 1)
+    first = str(pillar.hosts["client-1"].external)
+    order = {
+        "address": str(pillar.hosts["sip-1"].external),
+        "ports": [ports[proxy.name]["sip-tls"] for proxy in PROXIES],
+        "sources": {first: most + 50, other: 10},
+    }
+    before = salt("sip-1", "voip_firewall.drops").get("too_many", 0)
+    with outside.addresses(pillar, provider, "client-1", [other]):
+        argv = ["client-1", "python3", "-", json.dumps(order)]
+        opened = json.loads(on(*argv, stdin=CONNECTING.encode()))
+    tell("fraud", f"connections of one address to both proxies: {opened[first]} of at most {most}")
+    assert most - 50 < opened[first] <= most
+    assert opened[other] == 10
+    assert salt("sip-1", "voip_firewall.drops")["too_many"] > before

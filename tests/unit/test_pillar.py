@@ -86,6 +86,18 @@ def test_firewall_of_the_pbx_admits_only_internal_peers(pillar):
     assert all(rule["sources"] for rule in rules), "a PBX port is open to anybody"
 
 
+def test_a_source_outside_has_so_many_connections_to_all_proxies(pillar):
+    limit = compile_for(pillar, "sip-1", {})["connections"]
+    assert limit["interface"] == "eth1"
+    assert limit["most"] == pillar.toll.connections_per_source
+    services = pillar.services
+    assert {str(services["kamailio"][name].port) for name in ("sip-tls", "wss")} <= {
+        *limit["ports"]
+    }
+    assert compile_for(pillar, "pbx-1", {})["connections"] is None
+    assert compile_for(pillar, "media-1", {})["connections"] is None
+
+
 def test_ng_control_port_is_for_the_sip_and_media_tier_only(pillar):
     rules = compile_for(pillar, "media-1", {})["firewall"]
     (ng,) = [rule for rule in rules if rule["name"] == "rtpengine/ng"]

@@ -46,6 +46,7 @@ def compile_for(pillar: Pillar, host: str, facts: dict[str, Any]) -> dict[str, A
         | pillar.master.model_dump(),
         "firewall": firewall(pillar, host, provider, facts),
         "egress": egress(pillar, host),
+        "connections": connections(pillar, host, provider, facts),
         "versions": {
             name: floor.model_dump()
             for name, floor in pillar.versions.items()
@@ -230,6 +231,32 @@ def firewall(
     if provider == "lima":
         rules.append(_lima_ssh(pillar))
     return rules
+
+
+def connections(
+    pillar: Pillar, host: str, provider: str, facts: dict[str, Any]
+) -> dict[str, Any] | None:
+    """How many connections the proxies of `host` take of one source outside; None without any.
+
+    {interface, ports: of all proxies together, most, sources: {address or network: another limit}}
+    """
+    if pillar.hosts[host].external is None:
+        return None
+    ports = {
+        _port_text(listener.port)
+        for component in set(PROXIES) & set(available(pillar, host, facts))
+        for listener in pillar.services[component].values()
+        if "external" in listener.networks and "tcp" in listener.proto
+    }
+    if not ports:
+        return None
+    toll = pillar.toll.model_dump(mode="json")
+    return {
+        "interface": interface(pillar, "external", provider),
+        "ports": sorted(ports, key=int),
+        "most": toll["connections_per_source"],
+        "sources": toll["large_sources"],
+    }
 
 
 def interface(pillar: Pillar, network: str, provider: str) -> str:

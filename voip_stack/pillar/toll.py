@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 
 # Not among the destinations that pillar defines: calls inside are allowed to everybody.
 INTERNAL = "internal"
@@ -39,7 +39,9 @@ class Toll(_Model):
     calls: Calls
     auth_failures: AuthFailures
     connections_per_source: Annotated[int, Field(ge=1, le=1_000_000)]
+    large_sources: dict[IPvAnyNetwork, Annotated[int, Field(ge=1, le=1_000_000)]]
     slow_s: Annotated[int, Field(ge=1, le=300)]
+    idle_s: Annotated[int, Field(ge=1, le=3600)]
 
     @model_validator(mode="after")
     def _consistent(self) -> Toll:
