@@ -176,6 +176,28 @@ def test_calls_at_once(ask, row, passwords):
     assert ask("call", hold_s=0, **own)["statuses"][-1][0] == 200
 
 
+def test_calls_at_once_at_both_proxies(ask, row, passwords, compiled, salt):
+    """Two at each: of the four as many as the row says, by the PBX's count."""
+    row("max_calls=2")
+    for item in PROXIES:
+        item.forget_subscribers(salt)
+    before = _calls_refused(salt)
+    ports = [compiled("sip-1")["ports"][item.name]["sip-tls"] for item in PROXIES]
+    own = {"user": "1003", "password": passwords["1003"], "to": "*43", "body": SDP}
+    with ThreadPoolExecutor(4) as pool:
+        each = [pool.submit(ask, "call", hold_s=5, port=port, **own) for port in ports * 2]
+    last = sorted(item.result()["statuses"][-1] for item in each)
+    assert [code for code, _ in last] == [200, 200, 403, 403]
+    assert {words for _, words in last[2:]} == {"Too Many Concurrent Calls"}
+    assert _calls_refused(salt) == before + 2
+    for port in ports:
+        assert ask("call", hold_s=0, port=port, **own)["statuses"][-1][0] == 200
+
+
+def _calls_refused(salt):
+    return sum(salt("sip-1", f"{item.name}.counters").get("calls_refused", 0) for item in PROXIES)
+
+
 def test_calls_per_minute(ask, passwords, pillar, salt, proxy):
     """Refused ones count too; another subscriber is not concerned."""
     most = pillar.toll.calls.per_minute

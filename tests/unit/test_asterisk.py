@@ -180,13 +180,14 @@ def test_dialplan_has_a_pattern_for_all_and_the_echo(rendered):
     lines = rendered["extensions.conf"].splitlines()
     extensions = [line for line in lines if line.startswith("exten")]
     assert extensions == [
-        "exten => *43,1,Answer()",
-        "exten => *44,1,Answer()",
-        "exten => *97,1,Goto(own-box,${PJSIP_HEADER(read,X-Voip-User)},1)",
-        "exten => _1XXX,1,Gosub(ring,${EXTEN},1(60))",
-        "exten => 1002,1,Goto(1001,1)",
-        "exten => 1003,1,Gosub(ring,${EXTEN},1(20))",
+        "exten => *43,1,Gosub(counted,s,1)",
+        "exten => *44,1,Gosub(counted,s,1)",
+        "exten => *97,1,Gosub(counted,s,1)",
+        "exten => _1XXX,1,Gosub(counted,s,1)",
+        "exten => 1002,1,Gosub(counted,s,1)",
+        "exten => 1003,1,Gosub(counted,s,1)",
         "exten => _+X.,1,Hangup(3)",
+        'exten => s,1,GotoIf($["${GROUP(calls)}" != ""]?end)',
         "exten => 1003,1,Answer()",
         "exten => _[0-9*]X.,1,Hangup(3)",
         "exten => _X.,1,GotoIf($[${LEN(${VOIP_CALL})} > 0]?known)",
@@ -194,7 +195,8 @@ def test_dialplan_has_a_pattern_for_all_and_the_echo(rendered):
         "exten => s,1,Set(PJSIP_HEADER(add,X-Voip-Call)=${VOIP_CALL})",
     ]
     first = lines.index(extensions[5])
-    assert lines[first + 1 : first + 7] == [
+    assert lines[first + 1 : first + 8] == [
+        " same => n,Gosub(ring,${EXTEN},1(20))",
         ' same => n,GotoIf($["${OUTCOME}" = "busy"]?1001,1)',
         ' same => n,GotoIf($["${OUTCOME}" = "unreachable"]?+4930123456,1)',
         ' same => n,GotoIf($["${OUTCOME}" = ""]?end)',
