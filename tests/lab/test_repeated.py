@@ -248,7 +248,7 @@ def test_a_restart_brings_back_what_was_told(
 
 @pytest.mark.parametrize("proxy", [KAMAILIO], ids=["kamailio"], scope="module")
 def test_who_wrote_to_subscribers_may_have_removed_it(repeated, proxy, query, writes):
-    """The row is away though the proxy was told nothing. OpenSIPS makes no new one of what it knows."""
+    """The row is away though the proxy was told nothing. OpenSIPS would update none."""
     mine, _ = repeated
     query(f"delete from {proxy.locations} where username = '{NUMBER}'")  # noqa: S608
     query(f"update subscriber set state = state where username = '{NUMBER}'")  # noqa: S608

@@ -8,6 +8,7 @@ that rates are this machine's and ratios are what counts.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -26,9 +27,9 @@ from voip_stack.bench.sip.figures import (
     OURS,
     PACED,
     REGISTER,
+    REPEAT,
     STOCK,
     TOGETHER,
-    WRITTEN,
     Load,
     results,
 )
@@ -42,8 +43,13 @@ from voip_stack.soak import trials
 ROUNDS = 3
 SECONDS, WARM_S = 10, 2
 DIRECTORY = "/run/voip-bench-sip"
-# Half of them call the other half; for registrations they all are devices.
+# Half of them call the other half; all of them register over and over.
 NUMBER = 400
+# Each registers once in a few seconds, and says something else each time. The stock configuration,
+# which keeps changes back a minute, is to write them meanwhile, and what it has written is told.
+MANY, WRITE_BACK_S = 8000, 1
+# Until each has registered once.
+MANY_SECONDS, MANY_WARM_S = 26, 14
 # Processes of sipp: connections, since each has one.
 DEVICES, CALLERS, CALLEES = 4, 2, 2
 # More than can be done: what is open at once is the limit, by process.
@@ -54,6 +60,7 @@ AT_ONCE = 300
 # Of one address in the proxies' window, and in a second: a few addresses stand for many devices.
 REQUESTS, REGISTRATIONS = 1_000_000, 100_000
 MAINTENANCE_S = 1800
+WRITES = "select n_tup_ins + n_tup_upd from pg_stat_user_tables where relname = 'location'"
 COMPONENTS = ("kamailio", "pgbouncer", "asterisk", "rtpengine", "postgresql")
 TLS, UDP = "TLS", "UDP"
 PROGRAMS = ("load.py", "tunnel.py")
@@ -106,8 +113,8 @@ class Bench:
         trials.end(self.pillar, _tell)
         state.maintain(self.proxy, MAINTENANCE_S, "voip bench sip")
         try:
-            with declared(self.pillar, self.proxy, NUMBER):
-                _tell(f"{NUMBER} subscribers; a trial: {trials.words(over)}")
+            with declared(self.pillar, self.proxy, MANY):
+                _tell(f"{MANY} subscribers; a trial: {trials.words(over)}")
                 pressed.state_apply(self.pbx)
                 trials.begin(load(paths.pillar_dir()), self.provider, over, _tell)
                 self._equip()
@@ -121,13 +128,13 @@ class Bench:
     def _equip(self) -> None:
         """What sipp reads, in the outside guest."""
         domain = self.pillar.site.domain
-        numbers = [str(FIRST + index) for index in range(NUMBER)]
+        numbers = [str(FIRST + index) for index in range(MANY)]
         known = vault.subscriber_passwords(numbers)
         half = NUMBER // 2
         lines = [scenarios.user(number, known[number]) for number in numbers]
         pairs = [
             scenarios.user(caller, known[caller], callee)
-            for caller, callee in zip(numbers[:half], numbers[half:], strict=True)
+            for caller, callee in zip(numbers[:half], numbers[half:NUMBER], strict=True)
         ]
         files = {
             "register.xml": scenarios.register(domain),
@@ -137,9 +144,10 @@ class Bench:
             "call.xml": scenarios.call(domain, challenged=True),
             "trunk.xml": scenarios.call(domain, challenged=False),
             "ca.crt": paths.ca_file().read_text(),
-            **_shared("devices", lines, DEVICES),
+            **_shared("many", lines, DEVICES),
+            **_shared("devices", lines[:NUMBER], DEVICES),
             **_shared("callers", pairs, CALLERS),
-            **_shared("callees", lines[half:], CALLEES),
+            **_shared("callees", lines[half:NUMBER], CALLEES),
         }
         self.provider.run(self.outside, ["install", "-d", "-m", "700", DIRECTORY])
         for name, text in files.items():
@@ -150,21 +158,23 @@ class Bench:
 
     def round(self, number: int) -> Iterator[Load]:
         """The platform, then the vendor's configuration."""
+        yield self._registrations(OURS, TLS, number)
         yield from self._by(OURS, number)
         called = f"^{str(FIRST)[0]}[0-9]{{{len(str(FIRST)) - 1}}}$"
         _tell(f"round {number + 1}: the vendor's configuration")
+        with stock.serving(self.provider, self.proxy, self.voip, called, WRITE_BACK_S):
+            yield self._registrations(STOCK, TLS, number)
         with stock.serving(self.provider, self.proxy, self.voip, called):
             yield from self._by(STOCK, number)
 
     def _by(self, who: str, number: int) -> Iterator[Load]:
-        yield self._registrations(who, TLS, number)
-        yield self._registrations(who, TLS, number, WRITTEN)
+        yield self._registrations(who, TLS, number, REPEAT)
         most = self._calls(who, TLS, CALL, number)
         yield most
         yield self._calls(who, TLS, PACED, number, most.rate / 2)
         if who == STOCK:
             # The platform lets nobody register in the clear.
-            yield self._registrations(who, UDP, number)
+            yield self._registrations(who, UDP, number, REPEAT)
         yield self._calls(who, UDP, CALL, number)
 
     def together(self, loads: list[Load]) -> Load:
@@ -175,13 +185,27 @@ class Bench:
 
     def _registrations(self, who: str, way: str, number: int, what: str = REGISTER) -> Load:
         order = self._order(way) | {
-            "scenario": "register" if what == REGISTER else "register-anew",
+            "scenario": "register",
             "users": _names("devices", DEVICES),
             "rate": FLOOD,
             "limit": OPEN_REGISTRATIONS,
             "hold_ms": 0,
         }
-        return self._load(who, way, what, number, order)
+        if what == REGISTER:
+            order |= {"scenario": "register-anew", "users": _names("many", DEVICES)}
+            order |= {"seconds": MANY_SECONDS, "warm_s": MANY_WARM_S}
+        before = self._rows()
+        one = self._load(who, way, what, number, order)
+        return dataclasses.replace(one, written=self._rows() - before)
+
+    def _rows(self) -> int:
+        """Writes of locations that the database has counted, which it tells a second later."""
+        time.sleep(1)
+        host = pressed.host_of(self.pillar, "postgresql")
+        argv = ["runuser", "-u", "postgres", "--", "psql", "-XtAc", WRITES]
+        return int(
+            self.provider.run(host, [*argv, self.voip["kamailio"]["database"]["name"]]).stdout
+        )
 
     def _calls(
         self, who: str, way: str, what: str, number: int, rate: float = FLOOD, at_once: int = 0

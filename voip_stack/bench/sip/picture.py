@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from voip_stack.bench.sip.figures import CALL, ONE, OURS, REGISTER, STOCK, Load
+from voip_stack.bench.sip.figures import CALL, ONE, OURS, REGISTER, REPEAT, STOCK, Load
 
 WIDTH, LEFT, BAR, GAP, TITLE = 760, 210, 20, 6, 34
 ROOM = WIDTH - LEFT - 90
@@ -23,7 +23,7 @@ def write(path: Path, loads: Sequence[Load]) -> None:
 def panels(loads: Sequence[Load]) -> list[tuple[str, list[tuple[str, str, float]]]]:
     """[(title, [(label, who, value)])]: medians of the rounds."""
     found = []
-    for what in (REGISTER, CALL):
+    for what in (REGISTER, REPEAT, CALL):
         some = [one for one in loads if one.what == what]
         kinds = list(dict.fromkeys((one.way, one.who) for one in some))
         rates = [(way, who, _median(some, way, who)) for way, who in kinds]

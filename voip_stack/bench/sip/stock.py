@@ -92,34 +92,54 @@ def local(voip: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def configuration(vendors: str, voip: Mapping[str, Any], called: str) -> str:
-    """The vendor's file with `edits`. Problem where it is not the file that they are for."""
-    for old, new in edits(voip, called):
+def configuration(
+    vendors: str, voip: Mapping[str, Any], called: str, write_back_s: int | None = None
+) -> str:
+    """The vendor's file with `edits`. write_back_s: how often it writes what changed of
+    registrations, where that is not the vendor's minute. Problem where it is not the file that they
+    are for."""
+    changes = edits(voip, called)
+    if write_back_s is not None:
+        name = '"usrloc", "timer_interval"'
+        changes.append((f"{name}, 60", f"{name}, {write_back_s}"))
+    for old, new in changes:
         if vendors.count(old) != 1:
             raise Problem(f"{old!r} is {vendors.count(old)} times in it, once expected", VENDORS)
         vendors = vendors.replace(old, new)
     return vendors
 
 
-def install(provider: Provider, host: str, voip: Mapping[str, Any], called: str) -> None:
+def install(
+    provider: Provider,
+    host: str,
+    voip: Mapping[str, Any],
+    called: str,
+    write_back_s: int | None = None,
+) -> None:
     """Write both files into DIRECTORY of `host`; nothing reads them yet. Problem as above."""
     vendors = provider.get(host, VENDORS).decode()
     provider.run(host, ["install", "-d", "-m", "755", DIRECTORY])
     for name, text in (
-        ("kamailio.cfg", configuration(vendors, voip, called)),
+        ("kamailio.cfg", configuration(vendors, voip, called, write_back_s)),
         ("kamailio-local.cfg", local(voip)),
     ):
         provider.put(host, f"{DIRECTORY}/{name}", text.encode())
 
 
 @contextlib.contextmanager
-def serving(provider: Provider, host: str, voip: Mapping[str, Any], called: str) -> Iterator[None]:
+def serving(
+    provider: Provider,
+    host: str,
+    voip: Mapping[str, Any],
+    called: str,
+    write_back_s: int | None = None,
+) -> Iterator[None]:
     """The vendor's configuration serves; afterwards, however it comes, the platform's does."""
     unit = hosts.unit(host, COMPONENT)
     dropin = f"/run/systemd/system/{unit}.d/zz-voip-bench.conf"
     restore = RESTORE.format(dropin=dropin, unit=unit)
     try:
-        install(provider, host, voip, called)
+        install(provider, host, voip, called, write_back_s)
         provider.put(host, dropin, UNIT.encode())
         timer = ["systemd-run", f"--on-active={LIMIT_S}", f"--unit={TIMER}"]
         provider.run(host, [*timer, "sh", "-c", restore])
