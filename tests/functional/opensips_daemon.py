@@ -82,6 +82,7 @@ class Daemon:
         own = self.voip["self"]
         own["addresses"] = {"internal": INSIDE, "external": OUTSIDE}
         own.pop("ipv6", None)
+        self.voip.pop("shared", None)
         own["networks"]["internal"]["interface"] = "lo"
         self.voip["ports"]["opensips"] = {
             name: free_port() for name in ("sip-udp", "sip-tcp", "sip-tls", "ws", "wss")
