@@ -32,19 +32,20 @@ UNITS = {
 
 @pytest.fixture
 def without(on):
-    """without("redis"): it is stopped for as long as the block lasts."""
+    """without("redis"): it is stopped for as long as the block lasts; hangs: it only hangs."""
 
     @contextlib.contextmanager
-    def stop(what):
+    def stop(what, hangs=False):
         host, pattern = UNITS[what]
         listed = on(host, "systemctl", "list-units", "--plain", "--no-legend", f"{pattern}.service")
         unit = listed.split()[0]
         state.maintain(host, 600, "a test")
-        on(host, "systemctl", "stop", unit)
+        away, back = ["kill", "--signal=STOP"], ["kill", "--signal=CONT"]
+        on(host, "systemctl", *(away if hangs else ["stop"]), unit)
         try:
             yield
         finally:
-            on(host, "systemctl", "start", unit)
+            on(host, "systemctl", *(back if hangs else ["start"]), unit)
             state.end_maintenance(host)
 
     return stop
@@ -100,6 +101,21 @@ def test_without_redis_nothing_is_missing(proxy, without, answers, ladders):
     assert rang["failed"] is None
     assert {code for code, _ in found.values()} == {200}
     tell(TOLD, f"{proxy.name}, no Redis: registrations and calls as ever, {took_s:.1f} s")
+
+
+def test_a_redis_that_hangs_is_not_waited_for(proxy, without, answers):
+    """It takes connections and answers nothing: the proxy asks for no longer than a moment."""
+    with phones(proxy=proxy.name) as dialogue:
+        call(dialogue)
+        with without("redis", hangs=True):
+            looks = [answers() for _ in range(3)]
+            talk(dialogue, 1.5)
+    with without("redis", hangs=True), phones(proxy=proxy.name) as dialogue:
+        call(dialogue)
+        talk(dialogue, 1.5)
+    assert {code for found, _ in looks for code, _ in found.values()} == {200}
+    slowest_s = max(took_s for _, took_s in looks)
+    tell(TOLD, f"{proxy.name}, Redis hangs: registrations and calls as ever, {slowest_s:.1f} s")
 
 
 def test_without_the_database_calls_go_on(proxy, without, answers, again):
