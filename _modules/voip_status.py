@@ -12,6 +12,7 @@ __virtualname__ = "voip_status"
 
 # Units whose name is not the component's.
 UNITS = {
+    "location-link": "voip-location-link",
     "redis": "redis-server",
     "callstore": "redis-server@calls",
     "rtpengine": "rtpengine-daemon",

@@ -19,15 +19,15 @@ def run(host, service, for_s=0.0, has_answered=True, by="operator", forced=True)
     """
     from voip_stack import paths
     from voip_stack.pillar import load
-    from voip_stack.pillar.health import PROBES
+    from voip_stack.pillar.health import probes
     from voip_stack.problem import Problem
     from voip_stack.repair import engine
 
     pillar = load(paths.pillar_dir())
-    if host not in pillar.minions() or service not in pillar.components_of(host):
-        raise CommandExecutionError(f"{host} does not run {service}")
-    if service not in PROBES:
-        raise CommandExecutionError(f"{service} has no probe: it cannot be verified")
+    known = pillar.components_of(host) if host in pillar.minions() else []
+    if service not in probes(pillar, host, known):
+        why = "it has no probe" if service in known else f"{host} does not run it"
+        raise CommandExecutionError(f"{service} cannot be repaired: {why}")
     try:
         return engine.repair(
             host, service, for_s=for_s, has_answered=has_answered, by=by, forced=forced

@@ -9,6 +9,7 @@ import time
 
 # All at once: Salt's loader has _utils on the module path while it loads, and not later.
 import voip_probe_ami
+import voip_probe_door
 import voip_probe_link
 import voip_probe_ng
 import voip_probe_redis
@@ -25,6 +26,7 @@ KINDS = {
     "sql": voip_probe_sql,
     "redis": voip_probe_redis,
     "vault": voip_probe_vault,
+    "door": voip_probe_door,
 }
 
 

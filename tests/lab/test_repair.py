@@ -26,6 +26,7 @@ SERVICES = [
     ("sip-1", "pgbouncer"),
     ("sip-1", "kamailio"),
     ("sip-1", "opensips"),
+    ("sip-1", "location-link"),
     ("media-1", "rtpengine"),
     ("pbx-1", "asterisk"),
     ("devstack", "openbao"),

@@ -71,6 +71,25 @@ def test_a_daemon_that_hangs_is_told_apart_from_one_that_is_not_there(tmp_path):
         assert voip_probe.ask_all([probe], 0.1) == "sql: no answer within 0.1 s"
 
 
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [(b"", ""), (b"+PONG", "door: let in a stranger"), (None, "door: no answer within 0.3 s")],
+    ids=["shown the door", "let in", "hangs"],
+)
+def test_a_link_serves_that_shows_strangers_the_door(answer, what):
+    with socket.create_server(("127.0.0.1", 0)) as link:
+
+        def door():
+            connection, _ = link.accept()
+            with connection:
+                connection.sendall(answer)
+
+        if answer is not None:
+            threading.Thread(target=door, daemon=True).start()
+        probe = {"kind": "door", "address": "127.0.0.1", "port": link.getsockname()[1]}
+        assert voip_probe.ask_all([probe], 0.3) == what
+
+
 def test_a_relay_that_is_elsewhere_is_not_this_hosts_to_judge():
     probe = {"kind": "ng", "address": "198.18.255.254", "port": 9}
     assert voip_probe.ask_all([probe | {"floats": True}]) == ""

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from voip_stack.pillar.components import PROXIES
+
 if TYPE_CHECKING:
     from voip_stack.pillar.schema import Pillar
 
 TLS = "/etc/voip-stack/tls"
+LOCATION_LINK = "location-link"
 CA_FILE = f"{TLS}/ca.crt"
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -49,11 +52,21 @@ def probes(pillar: Pillar, host: str, components: list[str]) -> dict[str, list[d
 
     components: those that could be had. An existing server elsewhere is its owner's to repair.
     """
-    return {
+    found = {
         name: PROBES[name](pillar, host)
         for name in components
         if name in PROBES and not pillar.is_external(name)
     }
+    if set(components) & set(PROXIES) and _has_redis(pillar):
+        # No component: the proxies' states bring it (salt/location).
+        port = pillar.kamailio.location_port
+        found[LOCATION_LINK] = [{"kind": "door", "address": "127.0.0.1", "port": port}]
+    return found
+
+
+def _has_redis(pillar: Pillar) -> bool:
+    runs = any("redis" in pillar.components_of(name) for name in pillar.minions())
+    return runs or pillar.is_external("redis")
 
 
 def beacon(pillar: Pillar, host: str, components: list[str]) -> dict[str, Any] | None:
