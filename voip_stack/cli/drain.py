@@ -21,8 +21,10 @@ def drain(
     New calls go to the other media hosts, those that are there end by themselves; then self-repair
     leaves the host alone. It stays drained, also over restarts and `up`, until --undo. Calls of
     another relay that it had taken over go back with about a second of silence.
+
     \b
     JSON: {host, state: drained or back, waited_s}.
+
     \b
     Examples:
       ./voip drain media-1

@@ -22,8 +22,10 @@ def switch_proxy(
     Writes routing.primary_proxy into pillar/policies.yaml and runs orch.switch_proxy. No call ends,
     and none fails: a device in a call moves after it. Who is left after --wait stays in service
     where it is; the same command goes on. Exit 1 while somebody is left.
+
     \b
     JSON: {to, was, moved: [numbers], left, calls, took_s}.
+
     \b
     Examples:
       ./voip switch-proxy kamailio
