@@ -43,8 +43,9 @@ def test_calls_are_not_shed(found):
 
 
 def test_a_restart_comes_back_with_its_contacts(found):
+    """And perhaps with one more: who left while the database was away has a row until it ends."""
     assert found["contacts before a restart"] >= CONTACTS
-    assert found["after it"] == found["contacts before a restart"]
+    assert found["after it"] >= found["contacts before a restart"]
 
 
 def test_nobody_was_taken_for_a_flood_and_nothing_is_left(found, proxy, tell_proxy, on):

@@ -40,7 +40,12 @@ class Device:
         return {address: int(seconds) for address, seconds in told}
 
     def hang_up(self):
+        """Ends the TLS connection as well: the proxy's side of that may take its time."""
         self._process.stdin.close()
+        self._process.wait(10)
+
+    def kill(self):
+        self._process.kill()
         self._process.wait(10)
 
 
@@ -59,7 +64,7 @@ def device(provider, to_proxy):
 
     yield connect
     for one in there:
-        one.hang_up()
+        one.kill()
 
 
 @pytest.fixture

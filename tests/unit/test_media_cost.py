@@ -47,6 +47,17 @@ def test_what_nobody_forwards_is_taken_off():
         assert each.ratio == pytest.approx(5)
 
 
+def test_nothing_measured_is_no_endless_ratio():
+    """A burst by the kernel that was cheaper than one that nobody forwarded."""
+    bursts = {"straight": burst(0.2)} | {
+        f"{profile} {path}": burst({"kernel": 0.19, "user": 0.4}[path])
+        for profile in PROFILES
+        for path in PATHS
+    }
+    for each in costs(bursts).values():
+        assert (each.kernel_us, each.user_us) == (pytest.approx(10), pytest.approx(200))
+
+
 def attempts(monkeypatch, *found):
     """What each `measure` answers in turn; the list of those that nobody asked for."""
     left = list(found)
