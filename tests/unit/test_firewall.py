@@ -105,12 +105,12 @@ def test_order_of_declarations_of_addresses_does_not_matter():
 
 
 def test_the_smallest_source_that_is_declared_counts():
-    declared = {"203.0.113.0/24": 10, "203.0.113.7/32": 5000, "2001:db8::/56": 20}
+    declared = {"198.51.100.0/24": 10, "198.51.100.7/32": 5000, "2001:db8::/56": 20}
     limit = {"interface": "eth1", "ports": ["5061", "8443"], "most": 3, "sources": declared}
     text = voip_nft.ruleset([], ADDRESSES, NETWORKS, connections=limit)
     lines = [line.strip() for line in text.splitlines() if "ct count over" in line]
     assert [line.partition(" add ")[0] for line in lines[:3]] == [
-        "ip6 saddr 2001:db8::/56", "ip saddr 203.0.113.7", "ip saddr 203.0.113.0/24"
+        "ip6 saddr 2001:db8::/56", "ip saddr 198.51.100.7", "ip saddr 198.51.100.0/24"
     ]  # fmt: skip
     assert [line.split("over ")[1].split()[0] for line in lines] == ["20", "5000", "10", "3", "3"]
     assert 'iifname "eth1" tcp dport { 5061, 8443 } ct state new jump connections' in text
