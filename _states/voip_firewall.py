@@ -64,10 +64,4 @@ def managed(
 
 def _changes(path, text, wanted):
     live = __salt__["voip_firewall.live"]()
-    changes = {}
-    if live != wanted:
-        changes["live"] = voip_nft.line_changes(live, wanted)
-    saved = __salt__["voip_firewall.saved"](path)
-    if saved != text:
-        changes["file"] = voip_nft.line_changes(saved, text)
-    return changes
+    return voip_nft.changes(live, wanted, __salt__["voip_firewall.saved"](path), text)

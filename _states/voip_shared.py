@@ -48,11 +48,5 @@ def entrance(name):
 
 
 def _changes(path, text, wanted):
-    changes = {}
     live = __salt__["voip_firewall.live"](voip_nft.SHARED_TABLE)
-    if live != wanted:
-        changes["live"] = voip_nft.line_changes(live, wanted)
-    saved = __salt__["voip_firewall.saved"](path)
-    if saved != text:
-        changes["file"] = voip_nft.line_changes(saved, text)
-    return changes
+    return voip_nft.changes(live, wanted, __salt__["voip_firewall.saved"](path), text)

@@ -392,6 +392,17 @@ def line_changes(old, new):
     return {key: lines for key, lines in changes.items() if lines}
 
 
+def changes(live, wanted, saved, text):
+    """Return what a state of a table reports: {"live": ..., "file": ...}, each by line_changes and
+    there only when it differs. live, wanted: listings of the table; saved, text: its file."""
+    found = {}
+    if live != wanted:
+        found["live"] = line_changes(live, wanted)
+    if saved != text:
+        found["file"] = line_changes(saved, text)
+    return found
+
+
 def counters(listing):
     """Return {chain: packets its counters dropped or refused} of what `nft list table` prints."""
     found = {}

@@ -11,6 +11,14 @@ def burst(cpu_s, user=0, kernel=0, received=1000):
     return Burst(sent=1000, received=received, user=user, kernel=kernel, cpu_s=cpu_s)
 
 
+def every(kernel_s, user_s=1.0):
+    return {"straight": burst(0.2)} | {
+        f"{profile} {path}": burst({"kernel": kernel_s, "user": user_s}[path])
+        for profile in PROFILES
+        for path in PATHS
+    }
+
+
 def test_the_cheapest_round_counts():
     """Whatever else the host does makes a burst dearer, never cheaper."""
     found = cheapest({
@@ -37,24 +45,14 @@ def test_a_round_that_is_none_does_not_count(broken):
 
 
 def test_what_nobody_forwards_is_taken_off():
-    bursts = {"straight": burst(0.2)} | {
-        f"{profile} {path}": burst({"kernel": 0.3, "user": 0.7}[path])
-        for profile in PROFILES
-        for path in PATHS
-    }
-    for each in costs(bursts).values():
+    for each in costs(every(kernel_s=0.3, user_s=0.7)).values():
         assert (each.kernel_us, each.user_us) == (pytest.approx(100), pytest.approx(500))
         assert each.ratio == pytest.approx(5)
 
 
 def test_nothing_measured_is_no_endless_ratio():
     """A burst by the kernel that was cheaper than one that nobody forwarded."""
-    bursts = {"straight": burst(0.2)} | {
-        f"{profile} {path}": burst({"kernel": 0.19, "user": 0.4}[path])
-        for profile in PROFILES
-        for path in PATHS
-    }
-    for each in costs(bursts).values():
+    for each in costs(every(kernel_s=0.19, user_s=0.4)).values():
         assert (each.kernel_us, each.user_us) == (pytest.approx(10), pytest.approx(200))
 
 
@@ -70,14 +68,6 @@ def attempts(monkeypatch, *found):
 
     monkeypatch.setattr(cost, "measure", measure)
     return left
-
-
-def every(kernel_s):
-    return {"straight": burst(0.2)} | {
-        f"{profile} {path}": burst({"kernel": kernel_s, "user": 1.0}[path])
-        for profile in PROFILES
-        for path in PATHS
-    }
 
 
 def test_a_busy_host_is_asked_again(monkeypatch):
