@@ -80,6 +80,7 @@ HANGS = Look("sip: no answer within 1 s", "active", stopped=1, processes=1)
 STARTS = Look("sip: Connection refused", "activating", for_s=0.2)
 WELL = Look("", "active")
 STOPPED = Look("sip: Connection refused", "inactive")
+SILENT = Look("sip: no answer within 1 s", "active", processes=1)
 
 
 def repair(**more):
@@ -101,6 +102,16 @@ def test_a_start_under_way_is_waited_for(monkeypatch):
     assert repair()["outcome"] == "recovered"
     assert host.asked == []
     assert "systemd is at work" in incidents.read()[0]["done"][0]
+
+
+def test_one_whose_dependency_may_just_be_back_is_asked_again(monkeypatch):
+    """The repair begins after it: what this one did not see, it cannot have waited for."""
+    host = Host(monkeypatch, SILENT, WELL)
+    assert repair()["outcome"] == "recovered"
+    assert host.asked == []
+    host = Host(monkeypatch, SILENT, SILENT)
+    assert repair()["outcome"] == "repaired"
+    assert host.asked == ["evidence", "restart"]
 
 
 def test_a_first_start_is_no_incident(monkeypatch):

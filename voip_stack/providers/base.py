@@ -16,9 +16,11 @@ from voip_stack.problem import Problem
 
 Progress = Callable[[str], None]
 
-# Replaces the file in one step: a reader sees the old content or the new.
-_PUT = 'umask 077 && mkdir -p "$(dirname "$1")" && cat > "$1.voip" && chmod "$2" "$1.voip" && '
-_PUT += 'mv -f "$1.voip" "$1"'
+# Replaces the file in one step: a reader sees the old content or the new, and so do two that write.
+_PUT = (
+    'umask 077 && mkdir -p "$(dirname "$1")" && new=$(mktemp "$1.XXXXXX") && '
+    'cat > "$new" && chmod "$2" "$new" && mv -f "$new" "$1" || { rm -f "$new"; exit 1; }'
+)
 
 
 @dataclass(frozen=True)

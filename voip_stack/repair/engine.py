@@ -20,7 +20,7 @@ from voip_stack.repair.rules import APPLYING, Decision, Look, Situation, decide
 
 PAUSE_S = 0.5
 # A dependency is back: what needs it may be about to notice by itself (the pooler logs in anew
-# every two seconds).
+# every two seconds). Who asks only now cannot know how long the dependency has been back.
 SETTLE_S = 6.0
 
 
@@ -76,22 +76,30 @@ class _Repair:
         }
 
     def _decide_and_wait(self) -> Decision:
-        """The decision once nobody else is at work on the service any more."""
+        """The decision once nobody else is at work on the service any more.
+
+        A process that runs is restarted only when it does not answer though nothing has kept it
+        from that for SETTLE_S: its dependencies may have come back a moment ago.
+        """
         deadline = time.monotonic() + self.pillar.repair.wait_s
-        waited_until = 0.0
+        depends = dependencies(self.pillar, self.host, self.service) and not self.forced
+        free_since = None if depends else 0.0
         while True:
+            asked = time.monotonic()
             look = hosts.look(self.host, self.service)
             self.incident.seen = self.incident.seen or look.what
             decision = decide(self._situation(look), self.pillar.repair)
-            settling = time.monotonic() - waited_until < SETTLE_S and not look.stopped
             if decision.action == "wait":
-                waited_until = time.monotonic()
+                free_since = None
                 if decision.why not in self.waited:
                     self.waited.append(decision.why)
-            elif not (settling and decision.action == "restart"):
-                return decision
-            if time.monotonic() > deadline:
-                return decision
+                if time.monotonic() > deadline:
+                    return decision
+            else:
+                free_since = time.monotonic() if free_since is None else free_since
+                runs = decision.action == "restart" and look.active == "active"
+                if not runs or asked - free_since >= SETTLE_S:
+                    return decision
             time.sleep(PAUSE_S)
 
     def _situation(self, look: Look) -> Situation:
