@@ -133,8 +133,8 @@ def test_a_service_waits_for_its_database(on, eventually, well_again):
     finally:
         on("devstack", "systemctl", "start", unit)
     hosts.answers("sip-1", "pgbouncer", 60)
-    assert on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", pooler) == before
-    assert repaired(well_again, "sip-1", "pgbouncer") == []
+    after = on("sip-1", "systemctl", "show", "-p", "MainPID", "--value", pooler)
+    assert (repaired(well_again, "sip-1", "pgbouncer"), after) == ([], before)
 
 
 def test_what_hangs_together_is_repaired_in_order(on, eventually, well_again):

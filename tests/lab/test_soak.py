@@ -15,7 +15,7 @@ from voip_stack.certificates.renew import held
 from voip_stack.pillar import trial
 
 VOIP = str(paths.checkout() / "voip")
-SOAK_MINUTES, SEALED_MINUTES = "4", "1"
+SOAK_MINUTES, SEALED_MINUTES = "3", "1"
 RELOADS = 100
 
 

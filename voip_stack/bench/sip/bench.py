@@ -1,8 +1,9 @@
 """What `bench sip` measures, and in which order.
 
-A round: the platform registers devices, makes calls as many as it can, makes calls at half that
-rate; then the same by the vendor's configuration. Everything runs on one machine, the load too, so
-that rates are this machine's and ratios are what counts.
+A round: devices register, as many calls are made as can be, calls are made at half that rate; each
+of it by the platform and right afterwards by the vendor's configuration, in the next round the
+other way round. Everything runs on one machine, the load too, and a machine is not the same for
+long: rates are this machine's and ratios are what counts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ from voip_stack.soak import trials
 ROUNDS = 3
 SECONDS, WARM_S = 10, 2
 DIRECTORY = "/run/voip-bench-sip"
-# Half of them call the other half; all of them register over and over.
+# They register over and over; half of them are called.
 NUMBER = 400
+# Nobody makes more calls in a minute than a subscriber may.
+CALLING = 400
 # Each registers once in a few seconds, and says something else each time. The stock configuration,
 # which keeps changes back a minute, is to write them meanwhile, and what it has written is told.
 MANY, WRITE_BACK_S = 8000, 1
@@ -54,8 +57,10 @@ MANY_SECONDS, MANY_WARM_S = 26, 14
 DEVICES, CALLERS, CALLEES = 4, 2, 2
 # More than can be done: what is open at once is the limit, by process.
 FLOOD = 4000
-OPEN_REGISTRATIONS, OPEN_CALLS = 25, 20
+OPEN_REGISTRATIONS, OPEN_CALLS = 25, 40
 HOLD_MS, PACED_HOLD_MS = 500, 2000
+# How often calls are measured in a round: a few hundred of them are not many.
+TURNS = 2
 AT_ONCE = 300
 # Of one address in the proxies' window, and in a second: a few addresses stand for many devices.
 REQUESTS, REGISTRATIONS = 1_000_000, 100_000
@@ -134,8 +139,8 @@ class Bench:
         half = NUMBER // 2
         lines = [scenarios.user(number, known[number]) for number in numbers]
         pairs = [
-            scenarios.user(caller, known[caller], callee)
-            for caller, callee in zip(numbers[:half], numbers[half:NUMBER], strict=True)
+            scenarios.user(caller, known[caller], numbers[index % half])
+            for index, caller in enumerate(numbers[half : half + CALLING])
         ]
         files = {
             "register.xml": scenarios.register(domain),
@@ -148,7 +153,7 @@ class Bench:
             **_shared("many", lines, DEVICES),
             **_shared("devices", lines[:NUMBER], DEVICES),
             **_shared("callers", pairs, CALLERS),
-            **_shared("callees", lines[half:NUMBER], CALLEES),
+            **_shared("callees", lines[:half], CALLEES),
         }
         self.provider.run(self.outside, ["install", "-d", "-m", "700", DIRECTORY])
         for name, text in files.items():
@@ -158,23 +163,45 @@ class Bench:
             self.provider.put(self.outside, f"{DIRECTORY}/{name}", content)
 
     def round(self, number: int) -> Iterator[Load]:
-        """The platform, then the vendor's configuration."""
-        yield self._registrations(OURS, TLS, number)
-        yield from self._by(OURS, number)
-        called = f"^{str(FIRST)[0]}[0-9]{{{len(str(FIRST)) - 1}}}$"
-        _tell(f"round {number + 1}: the vendor's configuration")
-        with stock.serving(self.provider, self.proxy, self.voip, called, WRITE_BACK_S):
-            yield self._registrations(STOCK, TLS, number)
-        with stock.serving(self.provider, self.proxy, self.voip, called):
-            yield from self._by(STOCK, number)
+        """Everything by both."""
+        _tell(f"round {number + 1}")
+        yield from self._by_both(self._registered, number, WRITE_BACK_S)
+        yield from self._by_both(self._repeated, number)
+        for turn in range(TURNS):
+            yield from self._by_both(self._called, number * TURNS + turn)
+        yield from self._by_both(self._in_the_clear, number)
 
-    def _by(self, who: str, number: int) -> Iterator[Load]:
+    def _by_both(
+        self,
+        loads: Callable[[str, int], Iterator[Load]],
+        number: int,
+        write_back_s: int | None = None,
+    ) -> Iterator[Load]:
+        """One after the other; who is first changes with each time."""
+        for who in (OURS, STOCK) if number % 2 == 0 else (STOCK, OURS):
+            with contextlib.ExitStack() as stack:
+                if who == STOCK:
+                    called = f"^{str(FIRST)[0]}[0-9]{{{len(str(FIRST)) - 1}}}$"
+                    stack.enter_context(
+                        stock.serving(self.provider, self.proxy, self.voip, called, write_back_s)
+                    )
+                yield from loads(who, number)
+
+    def _registered(self, who: str, number: int) -> Iterator[Load]:
+        yield self._registrations(who, TLS, number)
+
+    def _repeated(self, who: str, number: int) -> Iterator[Load]:
         yield self._registrations(who, TLS, number, REPEAT)
+
+    def _called(self, who: str, number: int) -> Iterator[Load]:
+        """As many as can be, then half as many."""
         most = self._calls(who, TLS, CALL, number)
         yield most
         yield self._calls(who, TLS, PACED, number, most.rate / 2)
+
+    def _in_the_clear(self, who: str, number: int) -> Iterator[Load]:
+        """The platform lets nobody register in the clear: a trunk calls."""
         if who == STOCK:
-            # The platform lets nobody register in the clear.
             yield self._registrations(who, UDP, number, REPEAT)
         yield self._calls(who, UDP, CALL, number)
 

@@ -160,8 +160,6 @@ def measured(loads, begins, ends):
 def answering(order, started):
     """Start the callees; return when each of their numbers is registered."""
     wanted = order["callees"]
-    if not wanted:
-        return
     for users, count in wanted["users"]:
         more = ["-r", str(CALLEE_RATE), "-l", str(count), "-trace_logs", "-log_file", "log"]
         more += ["-oocsf", str(pathlib.Path(order["directory"], "answer.xml"))]
@@ -181,6 +179,15 @@ def answering(order, started):
         time.sleep(0.1)
 
 
+def acquainted(order, started):
+    """One call has been made: proxy and PBX have their connections to each other. Without, each of
+    the vendor's processes that has a call opens one in the same moment, and most of them fail."""
+    more = ["-m", "1", "-r", "1", "-d", "0"]
+    one = Sipp(order, len(started), order["scenario"], order["users"][0], more)
+    started.append(one)
+    one.end(GRACE_S)
+
+
 def spent():
     """Seconds of CPU of all that has ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -192,7 +199,9 @@ def main(order):
         shutil.rmtree(left)
     started: list = []
     try:
-        answering(order, started)
+        if order["callees"]:
+            answering(order, started)
+            acquainted(order, started)
         more = ["-r", str(order["rate"]), "-l", str(order["limit"]), "-d", str(order["hold_ms"])]
         more += ["-trace_rtt", "-rtt_freq", "20"]
         begun = time.time()
