@@ -290,7 +290,7 @@ class Bench:
             who, way, what, number, found["rate"], found["done"], found["failed"], found["open"],
             {name: 1000 * seconds / done for name, seconds in cpu_s.items()}, found["delays_ms"],
         )  # fmt: skip
-        _tell(f"round {number + 1}: {who}, {way}: {what}: {one.rate:.1f}/s, {one.failed} failed")
+        _tell(f"{who}, {way}: {what}: {one.rate:.1f}/s, {one.failed} failed")
         if not one.done:
             said = " ".join(found["said"])[:800]
             raise Problem(f"None of the {what} by {who} over {way} succeeded: {said}", self.outside)
