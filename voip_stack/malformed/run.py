@@ -34,8 +34,8 @@ SLOW = 50
 SEED = 4475
 # Of the time between two logins: the calls' user agents register as well.
 SPARE = 1.2
-# Before memory is measured the first time: so many mutations, so that what only the first ones take
-# has been taken. A tenth of the run, and no fewer than these.
+# Before memory is measured the first time: as many mutations as later, no fewer than these. What
+# a daemon that has just started takes once it has then taken: of a leak it takes as much again.
 WARM_UP = 3000
 # What an attack takes at most, by its mutations: the attacker gives way to everybody else.
 LIMIT_S, LIMIT_EACH_S = 600.0, 0.05
@@ -109,7 +109,7 @@ class _Attack:
 
     def warm_up(self, report: Report) -> None:
         with self.steps.step("Warm up") as step:
-            messages = max(WARM_UP, report.messages // 10)
+            messages = max(WARM_UP, report.messages)
             order = self._order(messages, report.logins // 10, SEED + 1)
             self._attack(order | {"slow_wait": False})
             self._forgive()
