@@ -141,7 +141,7 @@ def test_what_hangs_together_is_repaired_in_order(on, eventually, well_again):
     """The pooler and its database both hang: the pooler is not touched before the database is well.
 
     On a busy machine the pooler's turn may come when the database is well already: then there was
-    nothing to wait for (the wait itself: tests/unit/test_repair.py).
+    nothing to wait for (the wait itself: tests/unit/test_repair_state.py).
     """
     stop(on, "devstack", "postgresql")
     stop(on, "sip-1", "pgbouncer")

@@ -54,6 +54,7 @@ class _Repair:
         self.pillar, self.incident = pillar, incident
         self.forced, self.has_answered = forced, has_answered
         self.host, self.service = incident.host, incident.service
+        self.needed = dependencies(pillar, self.host, self.service)
         self.waited: list[str] = []
 
     def run(self) -> dict[str, Any]:
@@ -82,8 +83,7 @@ class _Repair:
         from that for SETTLE_S: its dependencies may have come back a moment ago.
         """
         deadline = time.monotonic() + self.pillar.repair.wait_s
-        depends = dependencies(self.pillar, self.host, self.service) and not self.forced
-        free_since = None if depends else 0.0
+        free_since = None if self.needed and not self.forced else 0.0
         while True:
             asked = time.monotonic()
             look = hosts.look(self.host, self.service)
@@ -116,8 +116,7 @@ class _Repair:
         )
 
     def _down(self) -> list[str]:
-        needed = dependencies(self.pillar, self.host, self.service)
-        return [f"{host}/{name}" for host, name in needed if hosts.probe(host, name)]
+        return [f"{host}/{name}" for host, name in self.needed if hosts.probe(host, name)]
 
     def _mend(self, decision: Decision) -> None:
         incident = self.incident
